@@ -1,0 +1,33 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make the environment they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint cards benchmark clean
+
+# A venv made once and again only when the dependencies change.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m keras_genzoo.demo demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The generated tables in the cards and the README, from preset.yaml, metrics.json and the benchmark's results.
+cards: $(VENV)/.installed
+	$(BIN)/python -m keras_genzoo.cards
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py --json benchmarks/results/throughput.json
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info

@@ -1,0 +1,102 @@
+"""Tables generated from preset.yaml, weights.json and metrics.json: in each preset's card, and in the README.
+
+People write the prose; what stands between two markers is replaced: `python -m keras_genzoo.cards`. A test fails
+when a table and its source drift apart.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from keras_genzoo import presets
+from keras_genzoo.errors import ZooError
+
+_LABELS = {"nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR"}
+
+
+def metrics_table(preset):
+    """The card's tables in Markdown: what was measured, and the weights it was measured on."""
+    metrics, weights = preset.record(presets.METRICS_FILE), preset.record(presets.WEIGHTS_RECORD)
+    if metrics is None or weights is None:
+        return "*Not measured yet.*"
+    lines = ["| metric | value | n | split | seed | protocol |", "|---|---|---|---|---|---|"]
+    for row in metrics["rows"]:
+        value = f"**{row['value']:g}** {row['unit']}"
+        lines.append(
+            f"| {label(row['metric'])} | {value} | {row['n']:,} | {row['split']} | {row['seed']} | {row['protocol']} |"
+        )
+    commit = metrics["rows"][0]["commit"]
+    lines += ["", f"Measured by `keras-genzoo evaluate {preset.name}` at commit `{commit}`, on these weights:", ""]
+    training = preset.training
+    optimizers = "; ".join(
+        f"{key} {config.name} {config.learning_rate:g}, {config.schedule}"
+        for key, config in training.optimizers.items()
+    )
+    lines += [
+        "| parameters | file | SHA-256 | training |",
+        "|---|---|---|---|",
+        f"| {weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...` | "
+        f"{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps), seed "
+        f"{training.seed}; {optimizers} |",
+    ]
+    return "\n".join(lines)
+
+
+def presets_table():
+    """The README's table of presets in Markdown."""
+    lines = ["| preset | what it is | data | parameters | headline on the test images |", "|---|---|---|---|---|"]
+    for row in presets.list_presets():
+        value = (
+            "not measured"
+            if row["value"] is None
+            else f"{label(row['metric'])} **{row['value']:g}** {row['unit']}".rstrip()
+        )
+        parameters = "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M"
+        link = f"[`{row['name']}`](zoo_configs/{row['name']}/README.md)"
+        lines.append(f"| {link} | {row['description']} | {row['data']} | {parameters} | {value} |")
+    return "\n".join(lines)
+
+
+def benchmark_table(results):
+    """The README's table of speed in Markdown, from benchmarks/results/throughput.json."""
+    lines = ["| what | ours | peer | ratio |", "|---|---|---|---|"]
+    for row in results["rows"]:
+        lines.append(f"| {row['what']} | {row['ours']} | {row['peer']} | **{row['ratio']:.2f}** |")
+    return "\n".join(lines)
+
+
+def label(metric):
+    """A metric's name as people write it: frechet_distance -> Frechet distance."""
+    words = [_LABELS.get(word, word) for word in metric.split("_")]
+    text = " ".join(words)
+    return text[0].upper() + text[1:]
+
+
+def updated(text, marker, table, *, origin):
+    """`text` with the table between `<!-- marker -->` and `<!-- /marker -->`; a ZooError where they are missing."""
+    pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ZooError(f"{origin} has no <!-- {marker} --> ... <!-- /{marker} --> to put the table in")
+    return pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+
+
+def documents(root):
+    """Every generated document of a checkout: path -> text as it should be."""
+    root = Path(root)
+    expected = {}
+    for name in presets.names():
+        preset = presets.find(name)
+        card = preset.folder / presets.CARD_FILE
+        expected[card] = updated(card.read_text(), "metrics", metrics_table(preset), origin=card)
+    readme = root / "README.md"
+    text = updated(readme.read_text(), "presets", presets_table(), origin=readme)
+    results = json.loads((root / "benchmarks/results/throughput.json").read_text())
+    expected[readme] = updated(text, "benchmark", benchmark_table(results), origin=readme)
+    return expected
+
+
+if __name__ == "__main__":
+    for path, text in documents(presets.CONFIGS.parent).items():
+        if path.read_text() != text:
+            path.write_text(text)
+            print("updated", path)

@@ -1,0 +1,252 @@
+"""keras-genzoo: the zoo from the shell. Thin: every command is a call of the Python API.
+
+argparse: the commands are few, it starts in no time and adds no dependency; rich draws the tables and the progress.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from keras_genzoo import __version__
+from keras_genzoo.errors import ZooError
+
+_DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+def main(argv=None):
+    """Entry point: returns the exit status. Bad input: one line on stderr and 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except ZooError as error:
+        print(f"keras-genzoo: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        hint = "; the same command goes on from the last checkpoint" if arguments.command == "train" else ""
+        print(f"\nkeras-genzoo: stopped{hint}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `keras-genzoo list | head` is no error
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-genzoo",
+        description="Pretrained, measured generative models for Keras: list, look, train, measure, export.",
+        epilog="NAME is a preset of the zoo (see `keras-genzoo list`) or the path of a preset folder: ./my_preset.",
+    )
+    parser.add_argument("--version", action="version", version=f"keras-genzoo {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run, name, text, *, preset=True, data=False, as_json=False):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if preset:
+            sub.add_argument("preset", metavar="NAME", help="a preset's name, or the path of a preset folder")
+        if data:
+            sub.add_argument("--data-dir", metavar="DIR", help="folder with data sets (default: $KERAS_GENZOO_DATA)")
+        if as_json:
+            sub.add_argument("--json", action="store_true", help="print JSON for programs instead of a table")
+        return sub
+
+    command(_list, "list", "The zoo's presets and their headline numbers.", preset=False, as_json=True)
+    command(_info, "info", "What a preset is, how it was trained, and every number measured on it.", as_json=True)
+
+    sub = command(_sample, "sample", "Draw images from a trained VAE or GAN and write them as one picture.")
+    sub.add_argument("-n", type=int, default=64, help="how many images (default: 64)")
+    sub.add_argument("--seed", type=int, default=0, help="the same images for the same seed (default: 0)")
+    sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME_samples.png)")
+
+    sub = command(
+        _plot, "plot", "A preset's picture: samples, then test images above their reconstructions.", data=True
+    )
+    sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME.png)")
+
+    sub = command(
+        _train,
+        "train",
+        "Train a preset from scratch and save it as a preset folder. Interrupted, the same command "
+        "goes on from its last checkpoint.",
+        data=True,
+    )
+    sub.add_argument("--out", metavar="DIR", help="folder to write (default: runs/NAME)")
+    sub.add_argument("--epochs", type=int, help="in place of the preset's number")
+    sub.add_argument("--dtype", choices=_DTYPES, help="precision policy (default: float32)")
+
+    sub = command(_evaluate, "evaluate", "Measure a preset on test images by its protocol.", data=True, as_json=True)
+    sub.add_argument("--n-images", type=int, help="use only the first test images (default: all)")
+    sub.add_argument(
+        "--n-importance-samples", type=int, help="draws per image of the likelihood (default: the preset's)"
+    )
+    sub.add_argument("--n-samples", type=int, help="generated images to judge (default: the preset's)")
+    sub.add_argument("--write", action="store_true", help="store the numbers as the preset's metrics.json")
+
+    sub = command(
+        _export, "export", "Export a preset for use without this package, and check it against Keras.", data=True
+    )
+    sub.add_argument("--out", metavar="DIR", default="exported", help="folder to write into (default: exported)")
+    sub.add_argument("--format", choices=("saved_model", "litert"), default="saved_model", help="default: saved_model")
+    sub.add_argument("--quantize", choices=("float16", "int8"), help="LiteRT only (default: float32)")
+    return parser
+
+
+def _list(arguments):
+    from keras_genzoo import presets
+
+    rows = presets.list_presets()
+    if arguments.json:
+        return print(json.dumps(rows, indent=1))
+    _print_table(
+        ["name", "family", "data", "parameters", "headline"],
+        [
+            [
+                row["name"],
+                row["family"],
+                row["data"],
+                f"{row['parameters']:,}" if row["parameters"] else "-",
+                _headline(row),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _info(arguments):
+    from keras_genzoo import presets
+
+    preset = presets.find(arguments.preset)
+    metrics = preset.record(presets.METRICS_FILE)
+    if arguments.json:
+        record = {
+            "name": preset.name,
+            "folder": str(preset.folder),
+            **preset.model_dump(exclude_none=True),
+            "weights": preset.record(presets.WEIGHTS_RECORD),
+            "metrics": (metrics or {}).get("rows"),
+        }
+        return print(json.dumps(record, indent=1))
+    print(f"{preset.name}: {preset.description}\n{preset.folder}\n\n{presets.dump(preset)}")
+    if metrics is None:
+        return print(f"Not measured yet: keras-genzoo evaluate {arguments.preset}")
+    _print_metrics(metrics["rows"])
+
+
+def _sample(arguments):
+    from keras_genzoo import plots
+
+    model = _load(arguments)
+    if not hasattr(model, "sample"):
+        raise ZooError(f"{arguments.preset} is of the family {model.preset.family}, which has no prior to sample from")
+    images = model.sample(arguments.n, seed=arguments.seed)
+    print(plots.grid(images, arguments.out or f"{model.preset.name}_samples.png"))
+
+
+def _plot(arguments):
+    model = _load(arguments)
+    from keras_genzoo import data, plots
+
+    if not hasattr(model, "sample") and not hasattr(model, "reconstruct"):
+        raise ZooError(f"{arguments.preset} is of the family {model.preset.family}, which makes no images")
+    images = data.to_unit(data.arrays(model.preset.data.name, "test", data_dir=arguments.data_dir)[0])
+    print(plots.showcase(model, images, arguments.out or f"{model.preset.name}.png"))
+
+
+def _train(arguments):
+    with _starting():
+        from keras_genzoo import presets, training
+
+        preset = presets.find(arguments.preset)
+    out = arguments.out or Path("runs", preset.name)
+    training.train(
+        preset,
+        out,
+        data_dir=arguments.data_dir,
+        dtype=arguments.dtype,
+        epochs=arguments.epochs,
+        verbose=1 if sys.stderr.isatty() else 2,
+    )
+    print(out)
+
+
+def _evaluate(arguments):
+    model = _load(arguments)
+    from keras_genzoo import evaluation
+
+    rows = evaluation.evaluate(
+        model,
+        data_dir=arguments.data_dir,
+        n_images=arguments.n_images,
+        n_importance_samples=arguments.n_importance_samples,
+        n_samples=arguments.n_samples,
+    )
+    if arguments.write:
+        evaluation.write(model.preset, rows)
+    if arguments.json:
+        return print(json.dumps(rows, indent=1))
+    _print_metrics(rows)
+
+
+def _export(arguments):
+    model = _load(arguments)
+    from keras_genzoo import exporting
+    from keras_genzoo.progress import working
+
+    with working("Exporting and checking"):
+        path = exporting.export(
+            model, arguments.out, format=arguments.format, quantize=arguments.quantize, data_dir=arguments.data_dir
+        )
+    print(path)
+
+
+def _load(arguments):
+    from keras_genzoo import presets
+
+    name = arguments.preset
+    presets.find(name)  # a wrong name is told at once, before TensorFlow's seconds
+    with _starting():
+        from keras_genzoo import zoo
+
+        return zoo.load(name)
+
+
+def _starting():
+    from keras_genzoo.progress import working
+
+    return working("Loading TensorFlow")
+
+
+def _headline(row):
+    from keras_genzoo.cards import label
+
+    return "not measured" if row["value"] is None else f"{label(row['metric'])} {row['value']:g} {row['unit']}".rstrip()
+
+
+def _print_metrics(rows):
+    from keras_genzoo.cards import label
+
+    _print_table(
+        ["metric", "value", "unit", "n", "protocol"],
+        [[label(row["metric"]), f"{row['value']:g}", row["unit"], f"{row['n']:,}", row["protocol"]] for row in rows],
+    )
+
+
+def _print_table(header, rows):
+    import rich.box
+    import rich.console
+    import rich.table
+
+    # Beyond a terminal nobody wraps for us: `keras-genzoo list | grep vae` gets whole lines.
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    table = rich.table.Table(*header, box=rich.box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

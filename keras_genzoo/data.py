@@ -1,0 +1,274 @@
+"""Name -> `tf.data` of images in [0, 1]. MNIST is bundled; other names come through TensorFlow Datasets.
+
+The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way. Order and noise are
+functions of (seed, epoch, batch), so a resumed run sees what an unbroken one would have seen.
+"""
+
+import functools
+import gzip
+import hashlib
+import itertools
+import os
+import socket
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.errors import MissingDataError, ZooError, did_you_mean
+
+BUNDLED = Path(__file__).parent / "_data"
+# SHA-256 of the four original MNIST files, as TFDS pins them in url_checksums/mnist.txt.
+MNIST_FILES = {
+    ("train", "images"): (
+        "train-images-idx3-ubyte.gz",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    ("train", "labels"): (
+        "train-labels-idx1-ubyte.gz",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    ("test", "images"): (
+        "t10k-images-idx3-ubyte.gz",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    ("test", "labels"): (
+        "t10k-labels-idx1-ubyte.gz",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
+_PROBE_SECONDS = 5
+
+
+def load(
+    name,
+    split,
+    *,
+    batch_size=128,
+    binarize=None,
+    labels=False,
+    shuffle=None,
+    seed=0,
+    drop_remainder=False,
+    data_dir=None,
+):
+    """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
+
+    Args:
+        name: "mnist" (bundled) or the name of a TFDS image data set, such as "fashion_mnist".
+        split: "train", "test", or another split the data set has.
+        batch_size: Images per batch, >= 1.
+        binarize: None, or "dynamic": each pixel is 1 with the probability of its grey value (Salakhutdinov & Murray
+            2008). Redrawn every epoch where shuffled; drawn once, from `seed`, where not, whatever the batch size.
+        labels: Yield `(images, labels)` instead of images.
+        shuffle: A new order every epoch. None: only for "train".
+        seed: Of order and binarisation, >= 0.
+        drop_remainder: Drop a last, smaller batch.
+        data_dir: Folder with data sets for machines without a data host: `data_dir/NAME/` holds the original
+            files, or what TFDS prepared. None: $KERAS_GENZOO_DATA.
+
+    Returns:
+        A dataset of float32 `(batch, H, W, C)` in [0, 1]; with labels, also int64 `(batch,)`.
+
+    Raises:
+        MissingDataError: The data set is not here and cannot be fetched.
+
+    Example:
+        >>> train = keras_genzoo.data.load("mnist", "train", binarize="dynamic")
+    """
+    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir)
+    shuffle = split == "train" if shuffle is None else shuffle
+    if binarize == "dynamic" and not shuffle:
+        images, binarize = binarize_fixed(images, seed=seed), None
+    if shuffle:
+        # Counted, not drawn: Dataset.random would mix TensorFlow's global seed in.
+        counter = itertools.count()
+        epochs = tf.data.Dataset.from_generator(lambda: [next(counter)], output_signature=tf.TensorSpec((), "int64"))
+    else:
+        epochs = tf.data.Dataset.range(1)
+    batches = _pipeline(
+        images,
+        targets if labels else None,
+        epochs,
+        batch_size=batch_size,
+        binarize=binarize,
+        shuffle=shuffle,
+        seed=seed,
+        drop_remainder=drop_remainder,
+    )
+    n = len(images)
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(n // batch_size if drop_remainder else -(-n // batch_size))
+    )
+
+
+def stream(name, *, batch_size, binarize=None, labels=False, seed=0, first_epoch=0, data_dir=None):
+    """The training split without end, from the start of epoch `first_epoch`, in full batches; for resumable runs.
+
+    Epoch e is the same whether the stream began at 0 or at e. Returns `(dataset, batches per epoch)`.
+    """
+    images, targets = _checked_arrays(name, "train", binarize, labels, seed, data_dir)
+    epochs = tf.data.Dataset.counter(start=first_epoch)
+    batches = _pipeline(
+        images,
+        targets if labels else None,
+        epochs,
+        batch_size=batch_size,
+        binarize=binarize,
+        shuffle=True,
+        seed=seed,
+        drop_remainder=True,
+    )
+    return batches, len(images) // batch_size
+
+
+def arrays(name, split, *, data_dir=None):
+    """A split in memory: uint8 images `(n, H, W, C)` and int64 labels `(n,)` (None where it has none)."""
+    data_dir = data_dir or os.environ.get("KERAS_GENZOO_DATA") or None
+    return _arrays(name, split, str(data_dir) if data_dir else None)
+
+
+def binarize_fixed(images, *, seed):
+    """uint8 images -> uint8 images of 0 and 255: each pixel on with the probability of its grey value.
+
+    A function of images and seed alone (NumPy's PCG64): every protocol with a fixed test set uses it.
+    """
+    draws = np.random.default_rng(seed).random(images.shape, dtype="float32")
+    return np.where(draws < images.astype("float32") / 255, 255, 0).astype("uint8")
+
+
+def to_unit(images):
+    """uint8 images -> float32 in [0, 1]."""
+    return images.astype("float32") / 255
+
+
+def _checked_arrays(name, split, binarize, labels, seed, data_dir):
+    if binarize not in (None, "dynamic"):
+        raise ZooError(f"`binarize` must be None or 'dynamic'. Received: {binarize!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
+    images, targets = arrays(name, split, data_dir=data_dir)
+    if labels and targets is None:
+        raise ZooError(f"{name} has no labels. Received: labels=True")
+    return images, targets
+
+
+def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, drop_remainder):
+    n = len(images)
+    if not isinstance(batch_size, int) or batch_size < 1 or (drop_remainder and batch_size > n):
+        raise ZooError(f"`batch_size` must be in 1..{n} for {n} images. Received: {batch_size}")
+    n_batches = n // batch_size if drop_remainder else -(-n // batch_size)
+    pixels = tf.constant(images)
+    labels = None if targets is None else tf.constant(targets)
+
+    def indices_of_epoch(epoch):
+        epoch_seed = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], "int64"), epoch)
+        order = tf.range(n)
+        if shuffle:
+            order = tf.random.experimental.stateless_shuffle(order, seed=epoch_seed)
+
+        def batch(i):
+            noise_seed = tf.random.experimental.stateless_fold_in(epoch_seed, i + 1)
+            return order[i * batch_size : tf.minimum((i + 1) * batch_size, n)], noise_seed
+
+        return tf.data.Dataset.range(n_batches).map(batch)
+
+    def images_of_indices(indices, noise_seed):
+        x = tf.cast(tf.gather(pixels, indices), "float32") / 255
+        if binarize:
+            x = tf.cast(tf.random.stateless_uniform(tf.shape(x), noise_seed) < x, "float32")
+        if drop_remainder:
+            x = tf.ensure_shape(x, (batch_size, *images.shape[1:]))
+        return x if labels is None else (x, tf.gather(labels, indices))
+
+    return (
+        epochs.flat_map(indices_of_epoch)
+        .map(images_of_indices, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _arrays(name, split, data_dir):
+    images, labels = _bundled_mnist(split) if name == "mnist" else _from_tfds(name, split, data_dir)
+    for array in (images, labels):  # shared by every caller
+        if array is not None:
+            array.setflags(write=False)
+    return images, labels
+
+
+def _bundled_mnist(split):
+    if (split, "images") not in MNIST_FILES:
+        raise ZooError(f"mnist has the splits train, test. Received: {split!r}")
+    images, labels = (
+        read_idx(BUNDLED / "mnist" / file, sha256)
+        for file, sha256 in (MNIST_FILES[split, kind] for kind in ("images", "labels"))
+    )
+    return images[..., None], labels.astype("int64")
+
+
+def read_idx(path, sha256):
+    """An IDX .gz file (LeCun et al.) as a uint8 array, once its SHA-256 is right."""
+    try:
+        packed = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise MissingDataError(f"{path} is missing from the installation; reinstall keras_genzoo") from None
+    if hashlib.sha256(packed).hexdigest() != sha256:
+        raise ZooError(f"{path} is damaged: its SHA-256 is not {sha256[:12]}...; reinstall keras_genzoo")
+    raw = gzip.decompress(packed)
+    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+    return np.frombuffer(raw, "uint8", offset=4 + 4 * raw[3]).reshape(shape).copy()
+
+
+def _from_tfds(name, split, data_dir):
+    import tensorflow_datasets as tfds  # a second of import that MNIST's users need not pay
+
+    known = tfds.list_builders(with_community_datasets=False)
+    if name not in known:
+        raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, known)}")
+    builder = tfds.builder(name)
+    if data_dir:
+        prepared = tfds.builder(name, data_dir=data_dir)
+        builder = prepared if prepared.is_prepared() else builder
+    if not builder.is_prepared():
+        originals = Path(data_dir, name) if data_dir else None
+        files = {url.rsplit("/", 1)[-1] for url in builder.url_infos}
+        if not (originals and all((originals / file).is_file() for file in files)):
+            _require_host(builder, data_dir)
+            originals = None
+        config = tfds.download.DownloadConfig(manual_dir=str(originals) if originals else None, try_download_gcs=False)
+        try:
+            builder.download_and_prepare(download_config=config)
+        except tfds.download.download_manager.NonMatchingChecksumError as error:
+            reason = str(error).split(".", 1)[0]
+            raise ZooError(
+                f"An original file of {name} in {originals or 'the download'} is damaged: {reason}"
+            ) from None
+    if split not in builder.info.splits:
+        raise ZooError(f"{name} has the splits {', '.join(builder.info.splits)}. Received: {split!r}")
+    if "image" not in builder.info.features:
+        raise ZooError(f"{name} is not a data set of images: it has {', '.join(builder.info.features)}")
+    examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    labels = examples.get("label")
+    return np.asarray(examples["image"]), None if labels is None else np.asarray(labels, "int64")
+
+
+def _require_host(builder, data_dir):
+    """Raises MissingDataError at once where TFDS would wait minutes for a host that cannot be reached."""
+    looked = [str(builder.data_path)]
+    looked.append(str(Path(data_dir, builder.name)) if data_dir else "--data-dir / $KERAS_GENZOO_DATA (not set)")
+    if urllib.request.getproxies():
+        return  # a proxy reaches hosts that we cannot
+    urls = [urllib.parse.urlparse(url) for url in builder.url_infos]
+    try:
+        for host, scheme in sorted({(url.hostname, url.scheme) for url in urls if url.hostname}):
+            socket.create_connection((host, 80 if scheme == "http" else 443), timeout=_PROBE_SECONDS).close()
+    except OSError as error:
+        raise MissingDataError(
+            f"Data set {builder.name!r} is missing; looked in {' and '.join(looked)}, and {host} cannot be reached "
+            f'({error}). On a machine with a network: python -c "import tensorflow_datasets as tfds; '
+            f"tfds.load('{builder.name}')\", or put its original files into DIR/{builder.name}/ and set "
+            "KERAS_GENZOO_DATA=DIR"
+        ) from None

@@ -1,0 +1,267 @@
+"""A model and its preset's protocol -> rows of metrics.json, on test images the model never saw."""
+
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo import __version__, data, metrics, presets, zoo
+from keras_genzoo.errors import ZooError
+from keras_genzoo.progress import track
+
+_JUDGE = {"mnist": "classifier_mnist"}  # data set -> the classifier whose features and labels measure samples
+_IMAGES, _DRAWS = 100, 50  # importance weights of one call: constant memory whatever k
+
+
+def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, n_samples=None, verbose=True):
+    """Measures a model on the test split with its preset's protocol.
+
+    Args:
+        model: A preset's name or path, or a model from `load`, trained on or not.
+        data_dir: See `data.load`.
+        n_images: Test images to use, the first n; None: all.
+        n_importance_samples: Of the likelihood estimate; None: the preset's.
+        n_samples: Generated images to judge; None: the preset's.
+        verbose: Show progress, on a terminal.
+
+    Returns:
+        Rows `{metric, value, n, split, seed, protocol, unit, commit}`; the headline first.
+
+    Example:
+        >>> keras_genzoo.evaluate("ae_mnist")[0]["value"]       # squared error per image
+    """
+    if not isinstance(model, keras.Model):
+        model = zoo.load(model)
+    if getattr(model, "preset", None) is None:
+        raise ZooError("The model has no preset, so no protocol to measure it by. Load it with keras_genzoo.load")
+    for argument, value in {
+        "n_images": n_images,
+        "n_importance_samples": n_importance_samples,
+        "n_samples": n_samples,
+    }.items():
+        if value is not None and value < 1:
+            raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
+    preset = model.preset
+    protocol = preset.evaluation.model_copy(
+        update={
+            key: value
+            for key, value in {"n_importance_samples": n_importance_samples, "n_samples": n_samples}.items()
+            if value is not None
+        }
+    )
+    pixels, labels = data.arrays(preset.data.name, "test", data_dir=data_dir)
+    test = _Test(preset, pixels[:n_images], None if labels is None else labels[:n_images], protocol, data_dir, verbose)
+    rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
+    rows.sort(key=lambda row: row["metric"] != protocol.metric)
+    commit = _commit()
+    return [{**row, "commit": commit} for row in rows]
+
+
+def write(preset, rows):
+    """Writes rows as the preset's metrics.json, tied to its weights by their SHA-256; aside, then renamed."""
+    content = {
+        "preset": preset.name,
+        "weights_sha256": (preset.record(presets.WEIGHTS_RECORD) or {}).get("sha256"),
+        "rows": rows,
+    }
+    path = preset.folder / presets.METRICS_FILE
+    try:
+        aside = path.with_name(f".{path.name}")
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(aside, path)
+    except OSError as error:
+        raise ZooError(f"Cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+class _Test:
+    """What a measure needs: the test images and the protocol, and rows in one shape."""
+
+    def __init__(self, preset, pixels, labels, protocol, data_dir, verbose):
+        self.preset, self.pixels, self.labels, self.protocol = preset, pixels, labels, protocol
+        self.data_dir, self.verbose = data_dir, verbose
+
+    @property
+    def images(self):
+        """Test images as the preset takes them; binarised once, with the protocol's seed, where it says so."""
+        binarize = self.preset.data.binarize == "dynamic"
+        return data.to_unit(data.binarize_fixed(self.pixels, seed=self.protocol.seed) if binarize else self.pixels)
+
+    def row(self, metric, value, unit, protocol, *, n=None, split="test"):
+        return {
+            "metric": metric,
+            "value": _rounded(value),
+            "n": len(self.pixels) if n is None else n,
+            "split": split,
+            "seed": self.protocol.seed,
+            "protocol": protocol,
+            "unit": unit,
+        }
+
+
+def _reconstruction(model, test):
+    images = test.images
+    reconstructions = model.reconstruct(images)
+    squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
+    train = data.to_unit(data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)[0])
+    d = model.latent_dim
+    return [
+        test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
+        test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
+        test.row(
+            f"pca{d}_squared_error",
+            metrics.pca_squared_error(train, images, n_components=d),
+            "per image",
+            f"PCA with {d} components fitted on the training images: the linear code of that size",
+        ),
+    ]
+
+
+def _likelihood(model, test):
+    images, protocol = test.images, test.protocol
+    k = protocol.n_importance_samples
+    binarization = "dynamic binarisation, drawn once" if test.preset.data.binarize else "grey values as they are"
+    log_p, elbo = importance_weighted(model, images, n_samples=k, seed=protocol.seed, verbose=test.verbose)
+    q = model.encode(images)
+    kl = 0.5 * np.sum(q.z_mean.astype("float64") ** 2 + np.exp(q.z_log_var) - 1 - q.z_log_var, axis=1)
+    return [
+        test.row("nll", -log_p.mean(), "nats", f"importance-weighted bound, {k} samples of q(z|x), {binarization}"),
+        test.row("nll_standard_error", log_p.std(ddof=1) / math.sqrt(len(log_p)), "nats", "over test images"),
+        test.row("elbo", elbo.mean(), "nats", f"mean of {k} samples of q(z|x), {binarization}"),
+        test.row("kl", kl.mean(), "nats", "KL(q(z|x) || p(z)), closed form"),
+        test.row("reconstruction_loss", -elbo.mean() - kl.mean(), "nats", "-E_q[log p(x|z)] = -elbo - kl"),
+        test.row(
+            "active_units",
+            metrics.active_units(q.z_mean),
+            f"of {model.latent_dim}",
+            "latents with variance of z_mean over test images > 0.01",
+        ),
+    ]
+
+
+def importance_weighted(model, images, *, n_samples, seed, verbose=False):
+    """log p(x) by importance weighting (Burda et al. 2016, eq. 8), and the ELBO from the same draws.
+
+    Runs in chunks of images and of draws, accumulated by log-sum-exp: memory does not grow with either.
+
+    Args:
+        model: A `VAE`.
+        images: `(n, H, W, C)` float32, as the likelihood takes them.
+        n_samples: Draws per image, >= 1.
+        seed: Integer.
+
+    Returns:
+        `(log_p, elbo)`, each `(n,)` float64, nats per image.
+    """
+    generator = keras.random.SeedGenerator(seed)
+
+    @tf.function(reduce_retracing=True)
+    def chunk(x, n):
+        weights = model.log_weights(x, n_samples=n, seed=generator)
+        return ops.logsumexp(weights, axis=0), ops.sum(weights, axis=0)
+
+    log_p, elbo = np.full(len(images), -np.inf), np.zeros(len(images))
+    for start in track(range(0, len(images), _IMAGES), "importance weighting", verbose=verbose):
+        x = ops.convert_to_tensor(images[start : start + _IMAGES])
+        here = slice(start, start + _IMAGES)
+        for done in range(0, n_samples, _DRAWS):
+            log_sum, total = chunk(x, min(_DRAWS, n_samples - done))
+            log_p[here] = np.logaddexp(log_p[here], ops.convert_to_numpy(log_sum))
+            elbo[here] += ops.convert_to_numpy(total)
+    return log_p - math.log(n_samples), elbo / n_samples
+
+
+def _samples(model, test):
+    name = _JUDGE.get(test.preset.data.name)
+    if name is None:
+        return []
+    judge, n = zoo.load(name), test.protocol.n_samples
+    fake = judge.classify(model.sample(n, seed=test.protocol.seed))
+    real = judge.classify(data.to_unit(test.pixels))["features"]
+    pixels, labels = data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)
+    chosen = np.random.default_rng(test.protocol.seed).permutation(len(pixels))[:n]
+    train = judge.classify(data.to_unit(pixels[chosen]))["features"]
+    predicted = fake["logits"].argmax(1)
+    features = f"features of {name} ({checked_judge_hash(judge)}), not Inception-FID; {{}} vs {len(real)} test images"
+    return [
+        test.row(
+            "frechet_distance",
+            metrics.frechet_distance(real, fake["features"]),
+            "",
+            features.format(f"{n} samples"),
+            n=n,
+        ),
+        test.row(
+            "frechet_distance_floor",
+            metrics.frechet_distance(real, train),
+            "",
+            features.format(f"{len(train)} training images"),
+            n=n,
+        ),
+        test.row(
+            "kernel_distance", metrics.kernel_distance(real, fake["features"]), "", features.format(f"{n} samples"), n=n
+        ),
+        test.row(
+            "kernel_distance_floor",
+            metrics.kernel_distance(real, train),
+            "",
+            features.format(f"{len(train)} training images"),
+            n=n,
+        ),
+        test.row("classes_covered", len(np.unique(predicted)), "of 10", f"classes {name} sees among the samples", n=n),
+        test.row(
+            "label_histogram_kl",
+            metrics.label_histogram_kl(predicted, reference=labels, n_classes=10),
+            "nats",
+            f"KL(labels {name} gives the samples || labels of the training set)",
+            n=n,
+        ),
+    ]
+
+
+def _classification(model, test):
+    right = model.classify(test.images)["logits"].argmax(1) == test.labels
+    return [test.row("accuracy", right.mean(), "", "fraction of test images classified right")]
+
+
+_MEASURES = {
+    "autoencoder": [_reconstruction],
+    "vae": [_likelihood, _samples],
+    "gan": [_samples],
+    "classifier": [_classification],
+}
+
+
+def checked_judge_hash(judge):
+    """The first 12 hex digits of the judge's weights' SHA-256, which a distance is worthless without."""
+    return "sha256 " + judge.preset.record(presets.WEIGHTS_RECORD)["sha256"][:12]
+
+
+def _rounded(value):
+    """Six significant digits: what the protocols repeat to, and what a diff can show."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def _commit():
+    """The commit the measuring code stands at (marked when the code differs from it), or its released version."""
+    here = Path(__file__).parent
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", here, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", "--error-unmatch", __file__):
+            return f"v{__version__}"
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "-modified" if git("status", "--porcelain", "--", str(here)) else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"

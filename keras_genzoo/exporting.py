@@ -1,0 +1,257 @@
+"""A model -> SavedModel or LiteRT (float32, float16, int8), checked against Keras before it is handed over.
+
+(The room is `exporting`, because `keras_genzoo.export` is the function.)
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo import data, zoo
+from keras_genzoo.errors import ZooError
+
+FORMATS = ("saved_model", "litert")
+QUANTIZATIONS = (None, "float16", "int8")
+_CHECKED, _CALIBRATION = 64, 256  # images that prove the agreement, and others that calibrate int8
+
+# Largest error allowed, as a share of the range of Keras' output. Float formats are held to their worst value;
+# int8, whose single values may be off by more than a step, to its root mean square.
+_TOLERANCE = {None: ("max", 1e-4), "float16": ("max", 1e-2), "int8": ("rms", 0.05)}
+
+
+def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
+    """Exports a model's endpoints for use without keras_genzoo, and proves that they agree with Keras.
+
+    The endpoints and their tensors are the contract in the README: encode, decode, reconstruct, prior_log_prob,
+    generate as they apply; in a SavedModel also `sample(n, seed)`. LiteRT files hold builtin ops only, one signature
+    per endpoint, and no random op: noise is an input.
+
+    Args:
+        model: A model from `load`. Whatever its precision policy, the export starts from float32.
+        out: Folder to write into. `saved_model/` or `NAME[_float16|_int8].tflite`, and beside it a report
+            `*.export.json` with bytes, SHA-256, ops and the measured agreement. Written aside, then renamed.
+        format: "saved_model" or "litert".
+        quantize: LiteRT only: None (float32), "float16" (weights), or "int8" (weights and activations, calibrated on
+            training images; inputs and outputs stay float32).
+        data_dir: See `data.load`; int8 needs the preset's images.
+
+    Returns:
+        The path of the SavedModel folder or of the .tflite file.
+
+    Raises:
+        ZooError: Unknown format or quantization, a folder that cannot be written, or an export that disagrees with
+            Keras by more than its tolerance.
+
+    Example:
+        >>> keras_genzoo.export(vae, "out", format="litert", quantize="int8")
+    """
+    if format not in FORMATS:
+        raise ZooError(f"`format` must be one of {', '.join(FORMATS)}. Received: {format!r}")
+    if quantize not in QUANTIZATIONS:
+        raise ZooError(f"`quantize` must be None, 'float16' or 'int8'. Received: {quantize!r}")
+    if quantize and format != "litert":
+        raise ZooError(f"`quantize` needs format='litert'. Received: format={format!r}, quantize={quantize!r}")
+    name = (model.preset.name if model.preset else None) or model.name
+    out = Path(out).expanduser().resolve()
+    stem = "saved_model" if format == "saved_model" else "_".join(filter(None, (name, quantize))) + ".tflite"
+    target = out / stem
+    if target.is_dir() and not (target / "saved_model.pb").is_file():
+        raise ZooError(f"{target} exists and is not a SavedModel; give another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".export.", dir=out))
+    except OSError as error:
+        raise ZooError(f"Cannot write {out}: {error.strerror or error}") from None
+    try:
+        twin = _float32_twin(model)
+        inputs = _example_inputs(model, twin, data_dir)
+        path = aside / stem
+        _write_saved_model(twin, path if format == "saved_model" else aside / "graph", sampling=format == "saved_model")
+        if format == "litert":
+            path.write_bytes(_convert(aside / "graph", list(twin.endpoints()), quantize, inputs["calibration"]))
+        run, ops_used = (_saved_model_runner if format == "saved_model" else _litert_runner)(path)
+        report = {
+            "preset": name,
+            "format": format,
+            "quantize": quantize,
+            "file": stem,
+            "bytes": _bytes(path),
+            "sha256": zoo.sha256(path / "saved_model.pb" if path.is_dir() else path),
+            "ops": ops_used,
+            "agreement": _agreement(twin, run, inputs["checked"], quantize),
+            "versions": zoo.versions(),
+        }
+        report_path = aside / f"{stem}.export.json"
+        report_path.write_text(json.dumps(report, indent=1) + "\n")
+        if target.is_dir():
+            os.rename(target, aside / "old")
+        os.rename(path, target)
+        os.replace(report_path, out / report_path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _float32_twin(model):
+    """The model with the same weights under a float32 policy: mixed graphs convert to LiteRT but do not run."""
+    twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _example_inputs(model, twin, data_dir):
+    """Endpoint -> input array, for the check (test images) and for calibration (training images).
+
+    Codes are draws of the prior where there is one, since users sample; else the codes of the images.
+    """
+    inputs = {}
+    for purpose, split, count, seed in (("checked", "test", _CHECKED, 0), ("calibration", "train", _CALIBRATION, 1)):
+        endpoints = twin.endpoints()
+        images = z = None
+        if any(_takes_images(endpoint) for endpoint in endpoints.values()):
+            images = _preset_images(model, split, count, data_dir)
+        if hasattr(twin, "sample"):
+            z = twin.normal_latents(count, seed)
+        elif "encode" in endpoints:
+            z = twin.encode(images)
+        inputs[purpose] = {
+            name: {endpoint.inputs[0].name: images if _takes_images(endpoint) else z}
+            for name, endpoint in endpoints.items()
+        }
+    return inputs
+
+
+def _preset_images(model, split, count, data_dir):
+    if model.preset is None:
+        raise ZooError("The model has no preset, so no images to check the export on. Load it with keras_genzoo.load")
+    config = model.preset.data
+    pixels = data.arrays(config.name, split, data_dir=data_dir)[0][:count]
+    return data.to_unit(data.binarize_fixed(pixels, seed=0) if config.binarize else pixels)
+
+
+def _takes_images(endpoint):
+    return len(endpoint.inputs[0].shape) == 4
+
+
+def _write_saved_model(model, path, *, sampling):
+    # Not keras.export.ExportArchive: it stores every variable twice and names arguments after lambdas.
+    module = tf.Module()
+    endpoints = model.endpoints()
+    module.weights = [variable.value for endpoint in endpoints.values() for variable in endpoint.weights]
+    for name, endpoint in endpoints.items():
+        tensor = endpoint.inputs[0]
+        spec = tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=tensor.name)
+        setattr(module, name, tf.function(_refusing_empty(endpoint) if sampling else endpoint, input_signature=[spec]))
+    if sampling and hasattr(model, "sample"):
+        decode = endpoints.get("generate") or endpoints.get("decode")
+        specs = [tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")]
+        module.sample = tf.function(_sampler(decode, model.latent_dim), input_signature=specs)
+        endpoints["sample"] = module.sample
+    signatures = {name: getattr(module, name).get_concrete_function() for name in endpoints}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+
+
+def _refusing_empty(endpoint):
+    """The endpoint, but an empty batch is an error: oneDNN's convolutions return garbage shapes for it."""
+
+    def call(tensor):
+        checked = tf.debugging.assert_positive(tf.shape(tensor)[0], message="empty batch")
+        with tf.control_dependencies([checked]):
+            return endpoint(tf.identity(tensor))
+
+    return call
+
+
+def _sampler(decode, latent_dim):
+    def sample(n, seed):
+        with tf.control_dependencies([tf.debugging.assert_positive(n, message="n must be >= 1")]):
+            z = tf.random.stateless_normal([n, latent_dim], seed)
+        return {"images": decode(z)["images"]}
+
+    return sample
+
+
+def _convert(saved_model, signatures, quantize, calibration):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=signatures)
+    # Builtin ops only: what needs TensorFlow's own ops converts in silence elsewhere and then runs nowhere.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantize == "int8":
+        # Image by image, as the calibrator takes them; every signature needs its own.
+        converter.representative_dataset = lambda: (
+            (name, {key: value[i : i + 1]})
+            for name, tensors in calibration.items()
+            for key, value in tensors.items()
+            for i in range(len(value))
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the calibrator warns of its own deprecated interpreter
+        return converter.convert()
+
+
+def _saved_model_runner(path):
+    signatures = tf.saved_model.load(str(path)).signatures
+
+    def run(name, tensors):
+        outputs = signatures[name](**{key: tf.constant(value) for key, value in tensors.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    return run, None
+
+
+def _litert_runner(path):
+    from ai_edge_litert.interpreter import Interpreter  # the runtime phones have, not TensorFlow's own copy
+
+    interpreter = Interpreter(model_path=str(path))
+    ops_used = sorted({op["op_name"] for op in interpreter._get_ops_details()} - {"DELEGATE"})
+
+    def run(name, tensors):
+        return interpreter.get_signature_runner(name)(**tensors)
+
+    return run, ops_used
+
+
+def _agreement(model, run, inputs, quantize):
+    kind, tolerance = _TOLERANCE[quantize]
+    rows = []
+    for name, tensors in inputs.items():
+        expected = model.run_endpoint(name, *tensors.values())
+        actual = run(name, tensors)
+        for key, value in expected.items():
+            error = np.abs(actual[key].astype("float64") - value)
+            # Images span [0, 1] whatever these few do; a constant output (a fixed scale) has its size for a range.
+            extent = 1.0 if key == "images" else float(np.ptp(value)) or float(np.abs(value).max()) or 1.0
+            row = {
+                "endpoint": name,
+                "output": key,
+                "n": len(value),
+                "range": extent,
+                "max_error": float(error.max()),
+                "rms_error": float(np.sqrt(np.mean(error**2))),
+                "tolerance": f"{kind} error <= {tolerance} of the range",
+            }
+            rows.append(row)
+            # Written so that NaN fails.
+            if not row[f"{kind}_error"] <= tolerance * extent:
+                raise ZooError(
+                    f"The export disagrees with Keras: {name}/{key} has a {kind} error of {row[f'{kind}_error']:.3g} "
+                    f"over a range of {extent:.3g} (allowed: {tolerance:g} of it); nothing was written"
+                )
+    return rows
+
+
+def _bytes(path):
+    return (
+        path.stat().st_size
+        if path.is_file()
+        else sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    )

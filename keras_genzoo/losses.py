@@ -1,0 +1,125 @@
+"""Losses: one pure function per equation, in `keras.ops`.
+
+Every loss returns one float32 value per example, shape `(batch,)`; the caller takes the mean. Sums run over
+pixels and latents, so that likelihood terms are in nats per image whatever the image size.
+"""
+
+from keras import ops
+
+
+def squared_error(x, *, reconstruction):
+    """Squared error of a reconstruction, summed over each image (Hinton & Salakhutdinov 2006, Science 313).
+
+        L(x, r) = sum_i (x_i - r_i)^2
+
+    Args:
+        x: Images, `(batch, H, W, C)`, in [0, 1].
+        reconstruction: Same shape, in [0, 1].
+
+    Returns:
+        `(batch,)` float32, >= 0, in squared intensity per image.
+    """
+    return sum_per_example(ops.square(_float32(x) - _float32(reconstruction)))
+
+
+def binary_cross_entropy(x, *, logits):
+    """Cross-entropy of Bernoulli logits, summed over each image; exact at any logit (no clipping).
+
+        L(x, l) = sum_i softplus(l_i) - x_i l_i = -sum_i [x_i log s(l_i) + (1 - x_i) log(1 - s(l_i))]
+
+    Args:
+        x: Targets, `(batch, ...)`, in [0, 1]. It is a negative log-likelihood only where x is 0 or 1.
+        logits: Same shape, any real.
+
+    Returns:
+        `(batch,)` float32, in nats per image.
+
+    Example:
+        >>> binary_cross_entropy(ops.ones((1, 4)), logits=ops.zeros((1, 4)))    # 4 log 2 = 2.7726
+    """
+    logits = _float32(logits)
+    return sum_per_example(ops.softplus(logits) - _float32(x) * logits)
+
+
+def negative_elbo(*, reconstruction_loss, kl_loss, beta=1.0):
+    """Negative evidence lower bound (Kingma & Welling 2014, eq. 3; beta: Higgins et al. 2017, eq. 4).
+
+        -ELBO = -E_q[log p(x|z)] + beta KL(q(z|x) || p(z))
+
+    Args:
+        reconstruction_loss: `-log p(x|z)`, `(batch,)`, nats per image.
+        kl_loss: `(batch,)`, nats per image.
+        beta: Scalar >= 0; the bound holds for beta >= 1, and it is the ELBO at 1.
+
+    Returns:
+        `(batch,)` float32, nats per image.
+    """
+    return _float32(reconstruction_loss) + beta * _float32(kl_loss)
+
+
+def importance_weighted_bound(log_weights):
+    """Importance-weighted lower bound on log p(x) (Burda, Grosse & Salakhutdinov 2016, eq. 8).
+
+        L_k(x) = log 1/k sum_j p(x, z_j) / q(z_j|x),    z_j ~ q(z|x)
+
+    Computed as a log-sum-exp; it never leaves the log domain.
+
+    Args:
+        log_weights: `log p(x, z_j) - log q(z_j|x)`, shape `(k, batch)`.
+
+    Returns:
+        `(batch,)` float32, nats per image; the ELBO's sample estimate at k = 1, tight as k grows.
+    """
+    log_weights = _float32(log_weights)
+    return ops.logsumexp(log_weights, axis=0) - ops.log(ops.cast(ops.shape(log_weights)[0], "float32"))
+
+
+def discriminator_loss(*, real_logits, fake_logits):
+    """The discriminator's side of the GAN game (Goodfellow et al. 2014, eq. 1), which it maximises as V(D, G).
+
+        -V(D, G) = -log D(x) - log(1 - D(G(z))),    D = sigmoid(logits)
+
+    At the game's optimum D = 1/2 everywhere and V = -log 4.
+
+    Args:
+        real_logits: Logits of real images, `(batch,)`.
+        fake_logits: Logits of generated images, `(batch,)`.
+
+    Returns:
+        `(batch,)` float32, in nats, >= 0.
+    """
+    return ops.softplus(-_float32(real_logits)) + ops.softplus(_float32(fake_logits))
+
+
+def minimax_generator_loss(*, fake_logits):
+    """The generator's side of the minimax game (Goodfellow et al. 2014, eq. 1); saturates while D wins.
+
+        L = log(1 - D(G(z)))
+
+    Returns:
+        `(batch,)` float32, in nats, < 0; -log 2 at the optimum.
+    """
+    return -ops.softplus(_float32(fake_logits))
+
+
+def non_saturating_generator_loss(*, fake_logits):
+    """The generator's loss that keeps its gradient while D wins (Goodfellow et al. 2014, section 3, last paragraph).
+
+        L = -log D(G(z))
+
+    Returns:
+        `(batch,)` float32, in nats, > 0; log 2 at the optimum.
+    """
+    return ops.softplus(-_float32(fake_logits))
+
+
+GENERATOR_LOSSES = {"minimax": minimax_generator_loss, "non_saturating": non_saturating_generator_loss}
+
+
+def sum_per_example(values):
+    """`(batch, ...)` -> `(batch,)`: the sum over everything but the first axis."""
+    return ops.sum(values, axis=tuple(range(1, len(values.shape))))
+
+
+def _float32(x):
+    return ops.cast(x, "float32")

@@ -1,0 +1,283 @@
+"""What every model of the zoo shares: tape and loss scaling in one place, state that survives saving, endpoints,
+and checked images at the door.
+"""
+
+import json
+import math
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo.errors import ZooError
+
+_CHUNK = 512  # images per call of an endpoint: bounds the memory of `encode(60_000 images)`
+
+
+class ZooModel(keras.Model):
+    """Base of the zoo's models: a subclassed `keras.Model` with its own `train_step` and `test_step`.
+
+    A subclass builds its networks in the constructor, names its optimizers in `OPTIMIZERS`, lists its losses in
+    `LOSSES`, and implements `train_step`, `test_step`, `endpoints` and `get_config`.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        seed: Seed of the model's own random numbers, whose state is saved with the weights. None draws one.
+        dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16"; None takes Keras' global policy.
+        name: Name of the model.
+    """
+
+    OPTIMIZERS: ClassVar = {
+        "optimizer": "trainable_variables"
+    }  # argument of compile -> attribute: the variables it owns
+    LOSSES = ("loss",)  # what train_step and test_step report; the first is what a user watches
+
+    def __init__(self, *, image_shape, seed=None, dtype=None, name=None):
+        super().__init__(dtype=dtype, name=name)
+        self.image_shape = _check_image_shape(image_shape)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed, name="seed")
+        self.train_steps = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False, name="train_steps"
+        )
+        self.preset = None  # the Preset this model came from, set by zoo.load
+        self._trackers = {loss: keras.metrics.Mean(name=loss) for loss in self.LOSSES}
+        self._endpoint_functions = {}
+
+    # === To implement ===
+
+    def endpoints(self):
+        """The model's deterministic pieces: name -> Functional `keras.Model` with dict outputs.
+
+        They are what export ships (names and tensors: the contract of an exported model in the README).
+        """
+        raise NotImplementedError
+
+    # === Training ===
+
+    def compile(self, optimizer=None, *, run_eagerly=False, steps_per_execution=1, jit_compile="auto", **optimizers):
+        """Sets the optimizers, as `keras.Model.compile` does; the losses are the model's own.
+
+        Args:
+            optimizer: A Keras optimizer or its name. A model with several takes one keyword for each instead
+                (`g_optimizer=..., d_optimizer=...`). Under "mixed_float16" each gets a loss scale of its own.
+            run_eagerly, steps_per_execution, jit_compile: As in Keras.
+        """
+        if optimizer is not None:
+            optimizers["optimizer"] = optimizer
+        if set(optimizers) != set(self.OPTIMIZERS):
+            raise TypeError(
+                f"{type(self).__name__}.compile takes the optimizers {list(self.OPTIMIZERS)}. "
+                f"Received: {sorted(optimizers)}"
+            )
+        self._compile_args = {
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        # Keras would wrap and build only an optimizer called `optimizer`: every one is treated alike here. Without
+        # the wrapper and `scale_loss`, mixed_float16 steps would be divided by the loss scale silently.
+        prepared = {}
+        for key, value in optimizers.items():
+            value = keras.optimizers.get(value)
+            if self.dtype_policy.name == "mixed_float16" and not _is_scaled(value):
+                value = keras.optimizers.LossScaleOptimizer(value, name=f"{key}_loss_scale")
+            prepared[key] = value
+        if len({id(value) for value in prepared.values()}) < len(prepared):
+            raise ValueError(
+                f"Each of {list(self.OPTIMIZERS)} must be an optimizer of its own; one object was given twice."
+            )
+        super().compile(optimizer=prepared.get("optimizer"), **self._compile_args)
+        for key, value in prepared.items():
+            if key != "optimizer":
+                setattr(self, key, value)
+            value.build(getattr(self, self.OPTIMIZERS[key]))  # before loading, or their state would be skipped
+
+    def get_compile_config(self):
+        optimizers = {key: keras.optimizers.serialize(getattr(self, key)) for key in self.OPTIMIZERS}
+        return {**optimizers, **self._compile_args}
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        for key in self.OPTIMIZERS:
+            config[key] = keras.optimizers.deserialize(config[key])
+        self.compile(**config)
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """As `keras.Model.fit`, once the images have been looked at: wrong shape, dtype, range or NaN is an error."""
+        for data, argument in ((x, "x"), (validation_data, "validation_data")):
+            self._check_training_data(data, argument)
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # a dataset orders itself; Keras would warn of its own default
+        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+
+    def minimize(self, optimizer, loss_fn, variables):
+        """One optimizer step: the only place with a gradient tape and loss scaling.
+
+        Args:
+            optimizer: The optimizer that owns `variables`.
+            loss_fn: `() -> (losses, aux)`, losses `(batch,)`; their mean over the global batch is minimised.
+            variables: The variables to move.
+
+        Returns:
+            `(losses, aux)` as `loss_fn` gave them.
+        """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in variables:
+                tape.watch(variable.value)
+            losses, aux = loss_fn()
+            scaled = optimizer.scale_loss(ops.mean(losses) / replicas)
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return losses, aux
+
+    def track(self, **losses):
+        """Adds per-example losses to the running means and returns all means, for the end of a step."""
+        for name, values in losses.items():
+            self._trackers[name].update_state(values)
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self._trackers.values())
+
+    @staticmethod
+    def images_of(batch):
+        """The images of a batch from fit: `x`, or the first of `(x, y)`."""
+        return keras.utils.unpack_x_y_sample_weight(batch)[0]
+
+    # === State ===
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def get_config(self):
+        policy = keras.dtype_policies.serialize(self.dtype_policy)
+        return {"image_shape": list(self.image_shape), "seed": self.seed, "dtype": policy, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+    # Keras saves no SeedGenerator state, so that a resumed run would repeat its noise: keep it with the weights.
+    def save_own_variables(self, store):
+        for i, variable in enumerate(self._own_state()):
+            store[str(i)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        state = self._own_state()
+        if len(store.keys()) != len(state):
+            raise ValueError(
+                f"{self.name} holds {len(state)} variables of its own; the file has {len(store.keys())}. "
+                "It was saved from another architecture."
+            )
+        for i, variable in enumerate(state):
+            variable.assign(store[str(i)])
+
+    def _own_state(self):
+        generators = [
+            generator for layer in self._flatten_layers() for generator in getattr(layer, "_seed_generators", ())
+        ]
+        return [self.train_steps, *(generator.state for generator in generators)]
+
+    # === Use ===
+
+    def run_endpoint(self, name, value):
+        """Runs an endpoint as a compiled function over an array, in chunks; returns a dict of NumPy arrays."""
+        if name not in self._endpoint_functions:
+            self._endpoint_functions[name] = tf.function(self.endpoints()[name], reduce_retracing=True)
+        function = self._endpoint_functions[name]
+        n = len(value)
+        if n <= _CHUNK:
+            return {key: ops.convert_to_numpy(output) for key, output in function(ops.convert_to_tensor(value)).items()}
+        chunks = [function(ops.convert_to_tensor(value[i : i + _CHUNK])) for i in range(0, n, _CHUNK)]
+        return {key: np.concatenate([ops.convert_to_numpy(chunk[key]) for chunk in chunks]) for key in chunks[0]}
+
+    def normal_latents(self, n, seed):
+        """n draws from the prior N(0, I), a NumPy array `(n, latent_dim)`; the same for the same integer seed.
+
+        NumPy's, not Keras': they are the same whatever the backend, and drawing does not touch training's state.
+        """
+        check_count(n)
+        return np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype="float32")
+
+    def check_images(self, images, argument="images"):
+        """Images as a float32 array `(n, H, W, C)` in [0, 1], or a ZooError that says what is wrong with them."""
+        return check_images(images, self.image_shape, argument)
+
+    def check_latents(self, z):
+        """Codes as a float32 array `(n, latent_dim)`, or a ZooError."""
+        z = np.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.latent_dim or len(z) == 0:
+            raise ZooError(f"`z` must have shape (n, {self.latent_dim}) with n >= 1. Received: shape {z.shape}")
+        if not np.isfinite(z).all():
+            raise ZooError("`z` must be finite. Received: NaN or infinity")
+        return z.astype("float32", copy=False)
+
+    def _check_training_data(self, data, argument):
+        if isinstance(data, (tuple, list)):
+            data = data[0] if data else None
+        if isinstance(data, np.ndarray):
+            self.check_images(data, argument)
+        elif isinstance(data, tf.data.Dataset):
+            # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.
+            spec = data.element_spec[0] if isinstance(data.element_spec, tuple) else data.element_spec
+            _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
+            for batch in data.take(1).as_numpy_iterator():
+                self.check_images(batch[0] if isinstance(batch, tuple) else batch, argument)
+
+
+def check_images(images, image_shape, argument="images"):
+    """Images as a float32 array `(n, H, W, C)` in [0, 1]; a ZooError names what is wrong and the fix."""
+    images = np.asarray(images)
+    _check_shape_and_dtype(images.shape, images.dtype.name, image_shape, argument)
+    if len(images) == 0:
+        raise ZooError(f"`{argument}` is empty; at least one image is needed.")
+    low, high = float(images.min()), float(images.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ZooError(f"`{argument}` must be finite. Received: NaN or infinity")
+    if low < 0 or high > 1:
+        raise ZooError(f"`{argument}` must be in [0, 1]. Received: [{low:g}, {high:g}]; divide 8-bit images by 255")
+    return images.astype("float32", copy=False)
+
+
+def check_count(n, argument="n"):
+    """n as an int >= 1, or a ZooError."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ZooError(f"`{argument}` must be an integer >= 1. Received: {n!r}")
+    return int(n)
+
+
+def check_spec(spec):
+    """A network spec as plain JSON data, copied, so that a config never shares state with its model."""
+    return json.loads(json.dumps(spec))
+
+
+def _check_shape_and_dtype(shape, dtype, image_shape, argument):
+    if shape.rank is None if isinstance(shape, tf.TensorShape) else False:
+        return
+    if len(shape) != 4 or tuple(shape)[1:] != image_shape:
+        expected = ", ".join(map(str, image_shape))
+        raise ZooError(f"`{argument}` must have shape (n, {expected}). Received: {tuple(shape)}")
+    if not dtype.startswith(("float", "bfloat")):
+        raise ZooError(
+            f"`{argument}` must be floating point in [0, 1]. Received: dtype {dtype}; "
+            "use images.astype('float32') / 255 for 8-bit images"
+        )
+
+
+def _check_image_shape(image_shape):
+    shape = tuple(image_shape)
+    if len(shape) != 3 or not all(isinstance(side, int) and side >= 1 for side in shape):
+        raise ZooError(f"`image_shape` must be (height, width, channels), each >= 1. Received: {image_shape}")
+    return shape
+
+
+def _is_scaled(optimizer):
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

@@ -1,0 +1,205 @@
+"""Encoders, decoders, generators and discriminators from declarative specs.
+
+A spec is a dict with the builder's `name` and its options, as it stands in a preset.yaml:
+
+    {"name": "mlp_encoder", "units": [300, 300], "gated": True}
+
+Every builder returns a Functional `keras.Model` whose outputs are float32 whatever the precision policy. Sizes that
+the model decides (image shape, latent size, outputs) come as keyword arguments beside the spec.
+"""
+
+import math
+from typing import Literal
+
+import keras
+from keras import layers
+
+from keras_genzoo.layers import GatedDense
+
+
+def build(spec, *, dtype=None, name=None, **shapes):
+    """The network a spec describes.
+
+    Args:
+        spec: Dict with `name`, a key of `BUILDERS`, and that builder's options.
+        dtype: Precision policy of the hidden layers, e.g. "mixed_bfloat16". None: Keras' global policy.
+        name: Name of the returned model.
+        **shapes: What the model decides: `image_shape`, `latent_dim`, `outputs`.
+
+    Raises:
+        ValueError: An unknown builder name.
+    """
+    options = {key: value for key, value in spec.items() if key != "name"}
+    builder = find_builder(spec)
+    if builder is None:
+        raise ValueError(f"`name` of a network must be one of {sorted(BUILDERS)}. Received: {spec.get('name')!r}")
+    inputs, outputs = builder(dtype=dtype, **shapes, **options)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def find_builder(spec):
+    """The builder a spec names; None where there is none of that name."""
+    name = spec.get("name")
+    return BUILDERS.get(name) if isinstance(name, str) else None
+
+
+def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activation: str = "relu", gated: bool = False):
+    """Images -> dense layers of `units` -> one linear head per entry of `outputs` (name -> size)."""
+    images = keras.Input(image_shape, name="images")
+    h = _dense_stack(layers.Flatten(dtype=dtype)(images), units, activation, gated, dtype)
+    return images, _heads(h, outputs)
+
+
+def mlp_decoder(
+    *, latent_dim, image_shape, dtype=None, units: list[int], activation: str = "relu", gated: bool = False
+):
+    """Codes -> dense layers of `units` -> raw pixels (logits, or a mean before its activation)."""
+    z = keras.Input((latent_dim,), name="z")
+    h = _dense_stack(z, units, activation, gated, dtype)
+    h = layers.Dense(math.prod(image_shape), dtype="float32", name="pixels")(h)
+    return z, layers.Reshape(image_shape, dtype="float32", name="raw")(h)
+
+
+def conv_encoder(
+    *, image_shape, outputs, dtype=None, filters: list[int], kernel_size: int = 4, activation: str = "relu"
+):
+    """Images -> convolutions of stride 2 with `filters` channels -> one linear head per entry of `outputs`."""
+    images = keras.Input(image_shape, name="images")
+    h = images
+    for i, channels in enumerate(filters):
+        h = layers.Conv2D(
+            channels, kernel_size, strides=2, padding="same", activation=activation, dtype=dtype, name=f"conv_{i}"
+        )(h)
+    return images, _heads(layers.Flatten(dtype=dtype)(h), outputs)
+
+
+def conv_decoder(
+    *, latent_dim, image_shape, dtype=None, filters: list[int], kernel_size: int = 4, activation: str = "relu"
+):
+    """Codes -> a dense map -> transposed convolutions of stride 2 (`filters`, first to last) -> raw pixels."""
+    z = keras.Input((latent_dim,), name="z")
+    h = _project(z, image_shape, filters, dtype)
+    h = layers.Activation(activation, dtype=dtype)(h)
+    for i, channels in enumerate(filters[1:]):
+        h = layers.Conv2DTranspose(
+            channels, kernel_size, strides=2, padding="same", activation=activation, dtype=dtype, name=f"deconv_{i}"
+        )(h)
+    return z, layers.Conv2DTranspose(
+        image_shape[-1], kernel_size, strides=2, padding="same", dtype="float32", name="raw"
+    )(h)
+
+
+def dcgan_generator(*, latent_dim, image_shape, dtype=None, filters: list[int], kernel_size: int = 5):
+    """The generator of Radford, Metz & Chintala 2016 (section 3): dense, BatchNorm, ReLU, strided transposed
+    convolutions, no pooling. The paper's tanh in [-1, 1] is a sigmoid here: images are in [0, 1].
+    """
+    z = keras.Input((latent_dim,), name="z")
+    h = _project(z, image_shape, filters, dtype, use_bias=False)
+    h = _batch_norm_relu(h, dtype)
+    for i, channels in enumerate(filters[1:]):
+        h = layers.Conv2DTranspose(
+            channels, kernel_size, strides=2, padding="same", use_bias=False, dtype=dtype, name=f"deconv_{i}"
+        )(h)
+        h = _batch_norm_relu(h, dtype)
+    return z, layers.Conv2DTranspose(
+        image_shape[-1], kernel_size, strides=2, padding="same", activation="sigmoid", dtype="float32", name="images"
+    )(h)
+
+
+def dcgan_discriminator(
+    *,
+    image_shape,
+    dtype=None,
+    filters: list[int],
+    kernel_size: int = 5,
+    norm: Literal["batch", "spectral", "none"] = "batch",
+    dropout: float = 0.0,
+):
+    """The discriminator of Radford, Metz & Chintala 2016: strided convolutions, LeakyReLU(0.2), one logit.
+
+    `norm`: "batch" normalises all convolutions but the first, as the paper does; "spectral" bounds every layer's
+    Lipschitz constant (Miyato et al. 2018); "none". `dropout`: a rate in [0, 1) after each convolution.
+    """
+    _check_dropout(dropout)
+    if norm not in ("batch", "spectral", "none"):
+        raise ValueError(f"`norm` must be 'batch', 'spectral' or 'none'. Received: {norm!r}")
+
+    def bounded(layer, dtype):
+        return layers.SpectralNormalization(layer, dtype=dtype) if norm == "spectral" else layer
+
+    images = keras.Input(image_shape, name="images")
+    h = images
+    for i, channels in enumerate(filters):
+        conv = layers.Conv2D(channels, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")
+        h = bounded(conv, dtype)(h)
+        if norm == "batch" and i > 0:
+            h = layers.BatchNormalization(momentum=0.9, dtype=dtype)(h)
+        h = layers.LeakyReLU(0.2, dtype=dtype)(h)
+        if dropout:
+            h = layers.Dropout(dropout, dtype=dtype)(h)
+    h = layers.Flatten(dtype=dtype)(h)
+    logit = bounded(layers.Dense(1, dtype="float32", name="logit"), "float32")(h)
+    return images, layers.Reshape((), dtype="float32", name="logits")(logit)
+
+
+def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], units: int, dropout: float = 0.0):
+    """Images -> pairs of 3x3 convolutions with BatchNorm, halved after each pair -> `features` -> heads."""
+    _check_dropout(dropout)
+    images = keras.Input(image_shape, name="images")
+    h = images
+    for channels in filters:
+        for strides in (1, 2):
+            h = layers.Conv2D(channels, 3, strides=strides, padding="same", use_bias=False, dtype=dtype)(h)
+            h = _batch_norm_relu(h, dtype)
+    h = layers.Dropout(dropout, dtype=dtype)(layers.Flatten(dtype=dtype)(h))
+    features = layers.Dense(units, activation="relu", dtype="float32", name="features")(h)
+    return images, {"features": features, **_heads(layers.Dropout(dropout, dtype="float32")(features), outputs)}
+
+
+def _check_dropout(dropout):
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout}")
+
+
+def _dense_stack(h, units, activation, gated, dtype):
+    for i, width in enumerate(units):
+        if gated:
+            h = GatedDense(width, dtype=dtype, name=f"hidden_{i}")(h)
+        else:
+            h = layers.Dense(width, activation=activation, dtype=dtype, name=f"hidden_{i}")(h)
+    return h
+
+
+def _heads(h, outputs):
+    return {name: layers.Dense(size, dtype="float32", name=name)(h) for name, size in outputs.items()}
+
+
+def _project(z, image_shape, filters, dtype, use_bias=True):
+    """Codes -> the smallest feature map, which a stride of 2 per entry of `filters` brings to the image's size."""
+    if not filters:
+        raise ValueError("`filters` must have at least one entry. Received: []")
+    height, width, _ = image_shape
+    factor = 2 ** len(filters)
+    if height % factor or width % factor:
+        raise ValueError(
+            f"`filters` has {len(filters)} entries, so image sides must be divisible by {factor}. "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
+    shape = (height // factor, width // factor, filters[0])
+    h = layers.Dense(math.prod(shape), use_bias=use_bias, dtype=dtype, name="project")(z)
+    return layers.Reshape(shape, dtype=dtype)(h)
+
+
+def _batch_norm_relu(h, dtype):
+    return layers.ReLU(dtype=dtype)(layers.BatchNormalization(momentum=0.9, dtype=dtype)(h))
+
+
+BUILDERS = {
+    "mlp_encoder": mlp_encoder,
+    "mlp_decoder": mlp_decoder,
+    "conv_encoder": conv_encoder,
+    "conv_decoder": conv_decoder,
+    "dcgan_generator": dcgan_generator,
+    "dcgan_discriminator": dcgan_discriminator,
+    "cnn_classifier": cnn_classifier,
+}

@@ -1,0 +1,138 @@
+"""Training a preset from scratch: seeds, schedules, checkpoints, resume."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+
+from keras_genzoo import data, zoo
+from keras_genzoo.errors import ZooError
+
+_STATE = "state.json"
+
+
+def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
+    """Trains a preset's model from fresh weights and saves it as the preset folder `out`.
+
+    While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
+    interruption goes on from it and ends with the weights an unbroken run would have given.
+
+    Args:
+        preset: A `presets.Preset`.
+        out: Folder to write; it must not exist.
+        data_dir: See `data.load`.
+        dtype: Precision policy, see `zoo.load`.
+        epochs: In place of the preset's `training.epochs`, >= 1; the learning rate's course spans them.
+        checkpoint_every: Epochs between checkpoints, >= 1.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The trained model, compiled.
+
+    Raises:
+        ZooError: `out` exists or cannot be written, or the partial run is of another configuration.
+    """
+    out = Path(out).expanduser().resolve()
+    if out.exists():
+        raise ZooError(f"{out} exists; give another folder")
+    if epochs is not None:
+        if epochs < 1:
+            raise ZooError(f"`epochs` must be >= 1. Received: {epochs}")
+        preset = preset.model_copy(update={"training": preset.training.model_copy(update={"epochs": epochs})})
+    config = preset.training
+    partial = out.with_name(out.name + ".partial")
+    state = _read_state(partial, preset, dtype)
+
+    model, stream, steps_per_epoch = prepare(preset, data_dir=data_dir, dtype=dtype, first_epoch=state["epoch"])
+    if state["epoch"]:
+        zoo.load_weights(model, partial / state["weights"])
+    model.fit(
+        stream,
+        epochs=config.epochs,
+        initial_epoch=state["epoch"],
+        steps_per_epoch=steps_per_epoch,
+        verbose=verbose,
+        callbacks=[keras.callbacks.TerminateOnNaN(), _Checkpoint(partial, state, config.epochs, checkpoint_every)],
+    )
+    if state["epoch"] < config.epochs:
+        raise ZooError(
+            f"Training of {preset.name} stopped at a loss that is not finite in epoch {state['epoch'] + 1}; "
+            f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
+        )
+    zoo.save(model, out)
+    shutil.rmtree(partial)
+    return model
+
+
+def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
+    """What `train` fits: `(model, stream, steps_per_epoch)`, the model fresh, seeded and compiled with schedules."""
+    config = preset.training
+    keras.utils.set_random_seed(config.seed)
+    stream, steps_per_epoch = data.stream(
+        **preset.data.model_dump(),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        first_epoch=first_epoch,
+        data_dir=data_dir,
+    )
+    model = zoo.build(preset, dtype=dtype)
+    zoo.compile_model(
+        model,
+        preset,
+        learning_rate=lambda c: _learning_rate(c, config.epochs * steps_per_epoch),
+        steps_per_execution=_divisor(steps_per_epoch, config.steps_per_execution),
+        jit_compile=config.jit_compile,
+    )
+    return model, stream, steps_per_epoch
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Keeps one checkpoint: the weights file first, then the small state file that names it."""
+
+    def __init__(self, folder, state, epochs, every):
+        super().__init__()
+        self.folder, self.state, self.epochs, self.every = folder, state, epochs, every
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.stop_training:  # a loss that is not finite: keep what was good
+            return
+        self.state["history"].append({key: float(value) for key, value in (logs or {}).items()})
+        done = epoch + 1
+        if done % self.every and done != self.epochs:
+            return
+        previous = self.state["weights"]
+        self.state.update(epoch=done, weights=f"epoch{done}.weights.h5")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.model.save_weights(self.folder / self.state["weights"])
+            aside = self.folder / f".{_STATE}"
+            aside.write_text(json.dumps(self.state))
+            os.replace(aside, self.folder / _STATE)
+        except OSError as error:
+            raise ZooError(f"Cannot write {self.folder}: {error.strerror or error}") from None
+        if previous and previous != self.state["weights"]:
+            (self.folder / previous).unlink(missing_ok=True)
+
+
+def _read_state(partial, preset, dtype):
+    fresh = {"digest": preset.digest(), "dtype": dtype, "epoch": 0, "weights": None, "history": []}
+    path = partial / _STATE
+    if not path.is_file():
+        return fresh
+    state = json.loads(path.read_text())
+    if (state["digest"], state["dtype"]) != (fresh["digest"], dtype):
+        raise ZooError(f"{partial} holds a run of another configuration; remove it, or train into another folder")
+    return state
+
+
+def _learning_rate(config, total_steps):
+    if config.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
+    return config.learning_rate
+
+
+def _divisor(steps, wanted):
+    """The largest divisor of `steps` up to `wanted`: Keras runs whole executions, and an epoch must end on its step."""
+    return max(d for d in range(1, min(wanted, steps) + 1) if steps % d == 0)

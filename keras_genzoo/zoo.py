@@ -1,0 +1,239 @@
+"""load, build and save: preset folder <-> model with weights."""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pydantic
+
+from keras_genzoo import __version__, models, networks, presets
+from keras_genzoo.errors import ZooError
+from keras_genzoo.presets import GOLDEN_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
+
+_DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
+_GOLDEN_IMAGES = 4
+
+
+def load(name, *, weights="preset", dtype=None):
+    """A model of the zoo: compiled, and trained unless told otherwise.
+
+    Args:
+        name: A bundled preset's name (`list_presets()`), or the path of a preset folder: a Path, or a string with a
+            separator, such as "./my_preset".
+        weights: "preset" for the trained weights, checked by SHA-256; None for fresh ones; or the path of a
+            `.weights.h5` file of the same architecture.
+        dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy.
+
+    Returns:
+        A compiled `keras.Model`. Its optimizers are the preset's, with a constant learning rate: the preset's peak
+        for fresh weights, a tenth of it for trained ones, which a full step would unsettle.
+
+    Raises:
+        ZooError: Unknown name (with the nearest), bad preset.yaml, damaged weights, weights of another architecture.
+
+    Example:
+        >>> vae = keras_genzoo.load("vae_mnist")
+        >>> images = vae.sample(64, seed=0)             # (64, 28, 28, 1) float32 in [0, 1]
+    """
+    preset = presets.find(name)
+    model = build(preset, dtype=dtype)
+    if weights == "preset":
+        load_weights(model, checked_weights(preset))
+    elif weights is not None:
+        load_weights(model, weights)
+    factor = 1.0 if weights is None else 0.1
+    compile_model(model, preset, learning_rate=lambda config: factor * config.learning_rate)
+    return model
+
+
+def build(preset, *, dtype=None):
+    """The preset's model with fresh weights, not compiled. Errors name the key in preset.yaml."""
+    cls = models.get(preset.family)
+    origin = preset.file
+    config = _bind(cls.__init__, preset.model, origin=origin, prefix="model.", hidden=_DECIDED_BY_ZOO)
+    for key, spec in config.items():
+        if isinstance(spec, dict):
+            _check_network(spec, origin=origin, prefix=f"model.{key}.")
+    try:
+        model = cls(**config, seed=preset.training.seed, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise ZooError(f"{error} ({origin}: model)") from error
+    model.preset = preset
+    return model
+
+
+def compile_model(model, preset, *, learning_rate, **compile_args):
+    """Compiles with the preset's optimizers; `learning_rate` maps an OptimizerConfig to a rate or schedule."""
+    if set(preset.training.optimizers) != set(model.OPTIMIZERS):
+        raise ZooError(
+            f"{preset.file}: `training.optimizers` of a {preset.family} must be {sorted(model.OPTIMIZERS)}. "
+            f"Received: {sorted(preset.training.optimizers)}"
+        )
+    optimizers = {}
+    for key, config in preset.training.optimizers.items():
+        settings = config.model_dump(exclude={"schedule", "learning_rate"}, exclude_none=True)
+        name = settings.pop("name")
+        settings["learning_rate"] = learning_rate(config)
+        optimizers[key] = keras.optimizers.get({"class_name": name, "config": settings})
+    model.compile(**optimizers, **compile_args)
+
+
+def checked_weights(preset):
+    """The path of the preset's weights, once size and SHA-256 are those in weights.json."""
+    record, path = preset.record(WEIGHTS_RECORD), preset.folder / WEIGHTS_FILE
+    if record is None or not path.is_file():
+        raise ZooError(
+            f"{preset.name} has no weights in {preset.folder}; train it with: keras-genzoo train {preset.name}"
+        )
+    size = path.stat().st_size
+    if size != record["bytes"]:
+        raise ZooError(
+            f"{path} is truncated or replaced: {size} bytes, {record['bytes']} expected; reinstall or retrain"
+        )
+    if sha256(path) != record["sha256"]:
+        raise ZooError(
+            f"{path} is damaged or replaced: its SHA-256 is not that in {WEIGHTS_RECORD}; reinstall or retrain"
+        )
+    return path
+
+
+def load_weights(model, path):
+    """Loads a .weights.h5 file strictly: every variable must be there in its shape."""
+    if not Path(path).is_file():
+        raise ZooError(f"`weights` file {str(path)!r} does not exist")
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {first_line}") from error
+
+
+def save(model, path, *, overwrite=False):
+    """Saves a model as a preset folder, which `load(path)` reads back.
+
+    Writes preset.yaml, model.weights.h5, weights.json and golden.npz. The folder is written aside and renamed when
+    complete: an interrupted save leaves what was there before.
+
+    Args:
+        model: A model from `load`, or one whose `preset` says how it is trained and measured.
+        path: The folder to write.
+        overwrite: Replace a folder that exists. Its measured numbers and card go: they were of other weights.
+
+    Raises:
+        ZooError: The folder exists, cannot be written, or the model has no preset.
+    """
+    path = Path(path).expanduser().resolve()
+    if model.preset is None:
+        raise ZooError("The model has no `preset` to save beside its weights. Set model.preset, or use model.save(...)")
+    if path.exists() and not overwrite:
+        raise ZooError(f"{path} exists; give another path, or overwrite=True")
+    with written_aside(path) as folder:
+        config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
+        preset = model.preset.model_copy(update={"model": config})
+        (folder / PRESET_FILE).write_text(presets.dump(preset))
+        # Without optimizer state: a fresh twin is saved, not the compiled model.
+        twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
+        twin.set_weights(model.get_weights())
+        twin.save_weights(folder / WEIGHTS_FILE)
+        np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))
+        record = {
+            "file": WEIGHTS_FILE,
+            "sha256": sha256(folder / WEIGHTS_FILE),
+            "bytes": (folder / WEIGHTS_FILE).stat().st_size,
+            "parameters": parameter_count(model),
+            "train_steps": int(model.train_steps.numpy()),
+            "versions": versions(),
+        }
+        (folder / WEIGHTS_RECORD).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def golden(model):
+    """Fixed inputs and what each endpoint makes of them: `<endpoint>/in` and `<endpoint>/out/<name>` arrays."""
+    rng = np.random.default_rng(0)
+    stored = {}
+    for name, endpoint in model.endpoints().items():
+        shape = (_GOLDEN_IMAGES, *endpoint.inputs[0].shape[1:])
+        # Images are drawn as blocks, so that a convolution sees structure and the file stays small.
+        value = rng.standard_normal(shape).astype("float32")
+        if len(shape) == 4:
+            value = (rng.random(shape) < 0.2).astype("float32")
+        stored[f"{name}/in"] = value
+        for key, output in model.run_endpoint(name, value).items():
+            stored[f"{name}/out/{key}"] = output.astype("float32")
+    return stored
+
+
+def parameter_count(model):
+    """Numbers in the networks a user runs: a GAN's averaged twin is not counted twice."""
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+def sha256(path):
+    """Hex SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions():
+    """The versions that made a file, for its record."""
+    return {"keras_genzoo": __version__, "keras": keras.__version__}
+
+
+class written_aside:
+    """Context: a temporary folder beside `path` that takes its place when the block ends well, else disappears.
+
+    Raises ZooError where the parent cannot be written.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __enter__(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._aside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        except OSError as error:
+            raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from None
+        self._aside.chmod(0o755)
+        return self._aside
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            old = None
+            if self.path.exists():
+                old = self._aside.with_name(self._aside.name + ".old")
+                os.rename(self.path, old)
+            os.rename(self._aside, self.path)
+            if old:
+                shutil.rmtree(old)
+        else:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def _check_network(spec, *, origin, prefix):
+    builder = networks.find_builder(spec)
+    if builder is None:
+        raise ZooError(
+            f"{origin}: `{prefix}name` must be one of {sorted(networks.BUILDERS)}. Received: {spec.get('name')!r}"
+        )
+    options = {key: value for key, value in spec.items() if key != "name"}
+    _bind(builder, options, origin=origin, prefix=prefix, hidden=("image_shape", "latent_dim", "outputs", "dtype"))
+
+
+def _bind(function, config, *, origin, prefix, hidden):
+    """`config` checked against a function's keyword arguments: names, types by annotation, nothing missing."""
+    fields = {}
+    for key, parameter in inspect.signature(function).parameters.items():
+        if key not in ("self", *hidden):
+            fields[key] = (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+    schema = pydantic.create_model(
+        "Arguments", __config__=pydantic.ConfigDict(extra="forbid", strict=True, protected_namespaces=()), **fields
+    )
+    bound = presets.validate(schema, config, origin=origin, prefix=prefix)
+    return {key: getattr(bound, key) for key in config}

@@ -1,0 +1,146 @@
+"""The command as a user calls it: argv in, exit status, stdout and stderr out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_zoo import PRESET
+
+from keras_genzoo import cli, presets
+
+
+def run(*arguments, cwd=None):
+    """The installed entry point, beside the interpreter; `python -m` where the package is only on the path."""
+    command = Path(sys.executable).with_name("keras-genzoo")
+    start = [str(command)] if command.exists() else [sys.executable, "-m", "keras_genzoo.cli"]
+    return subprocess.run([*start, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def tiny_preset(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "preset.yaml").write_text(PRESET)
+    return tmp_path / "tiny"
+
+
+def test_list_is_a_table_and_json(capsys):
+    assert cli.main(["list"]) == 0
+    table = capsys.readouterr().out
+    assert cli.main(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == presets.names()
+    for row in rows:
+        line = next(line for line in table.splitlines() if row["name"] in line)
+        assert f"{row['parameters']:,}" in line
+
+
+def test_info(capsys):
+    assert cli.main(["info", "vae_mnist"]) == 0
+    text = capsys.readouterr().out
+    assert "latent_dim: 40" in text
+    assert "NLL" in text
+    assert cli.main(["info", "vae_mnist", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["model"]["latent_dim"] == 40
+    assert record["weights"]["sha256"]
+    assert record["metrics"][0]["metric"] == "nll"
+
+
+def test_help_names_every_command_and_every_command_has_help():
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("list", "info", "sample", "plot", "train", "evaluate", "export"):
+        assert f"\n    {command} " in done.stdout
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["export", "--help"])
+    assert stop.value.code == 0
+
+
+def test_sample_writes_a_picture(tmp_path):
+    done = run("sample", "dcgan_mnist", "-n", 4, "--seed", 7, "--out", tmp_path / "deep" / "four.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "deep" / "four.png")
+    from matplotlib.image import imread
+
+    # two by two images of 28, gaps of 2 around and between, twice enlarged
+    assert imread(tmp_path / "deep" / "four.png").shape[:2] == ((2 * 30 + 2) * 2, (2 * 30 + 2) * 2)
+
+
+def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path):
+    done = run("train", f"./{tiny_preset.name}", "--epochs", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "runs/tiny"
+    assert "loss" in done.stdout
+
+    done = run("evaluate", "runs/tiny", "--n-images", 50, "--n-samples", 100, "--json", "--write", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert rows[0]["metric"] == "nll"
+    assert rows[0]["n"] == 50
+    stored = json.loads((tmp_path / "runs" / "tiny" / "metrics.json").read_text())
+    assert stored["rows"] == rows
+
+    done = run("export", "runs/tiny", "--out", "phone", "--format", "litert", "--quantize", "float16", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == tmp_path / "phone" / "tiny_float16.tflite"
+
+    done = run("plot", "runs/tiny", "--out", "tiny.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tiny.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["info", "vae_mist"], "Unknown preset 'vae_mist'. Did you mean vae_mnist"),
+        (["sample", "vae_mist"], "Did you mean vae_mnist"),
+        (["sample", "vae_mnist", "-n", "0"], "`n` must be an integer >= 1. Received: 0"),
+        (["sample", "ae_mnist"], "has no prior to sample from"),
+        (["sample", "vae_mnist", "-n", "1", "--out", "/proc/x/y.png"], "Cannot write"),
+        (["plot", "classifier_mnist"], "makes no images"),
+        (["export", "vae_mnist", "--quantize", "int8"], "`quantize` needs format='litert'"),
+        (["export", "ae_mnist", "--out", "/proc/x"], "Cannot write"),
+        (["evaluate", "ae_mnist", "--n-images", "0"], "`n_images` must be >= 1"),
+        (["train", "ae_mnist", "--epochs", "0"], "`epochs` must be >= 1"),
+        (["info", "./nowhere"], "No preset in './nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, complaint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("keras-genzoo: error: ")]
+    assert len(lines) == 1
+    assert complaint in lines[0]
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_errors_and_missing_data_from_the_shell(tiny_preset, tmp_path):
+    done = run("sample")
+    assert done.returncode == 2
+    assert "NAME" in done.stderr
+    (tiny_preset / "preset.yaml").write_text(PRESET.replace("name: mnist", "name: fashion_mnits"))
+    done = run("train", "./tiny", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "keras-genzoo: error: Unknown data set 'fashion_mnits'. Did you mean"
+    )
+
+
+def test_an_interrupt_is_no_traceback(tiny_preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("keras_genzoo.training.train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert cli.main(["train", "./tiny"]) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m keras_genzoo.cli info vae_mnist | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stdout.startswith("vae_mnist: ")
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

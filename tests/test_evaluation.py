@@ -1,0 +1,56 @@
+"""evaluate: rows that say what they are, and a likelihood that is one."""
+
+import numpy as np
+import pytest
+
+import keras_genzoo as gz
+from keras_genzoo import data, evaluation
+from keras_genzoo.errors import ZooError
+
+
+def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatch):
+    """Chunks change memory, not the estimate; more draws raise the bound; it stays above the ELBO."""
+    vae = tiny("vae", compiled=False)
+    images = data.to_unit(data.binarize_fixed(data.arrays("mnist", "test")[0][:30], seed=0))
+    few, elbo = evaluation.importance_weighted(vae, images, n_samples=4, seed=0)
+    many, elbo_many = evaluation.importance_weighted(vae, images, n_samples=400, seed=0)
+    assert few.shape == elbo.shape == (30,)
+    assert np.all(few >= elbo - 1e-3)
+    assert many.mean() > few.mean()
+    monkeypatch.setattr(evaluation, "_IMAGES", 7)
+    monkeypatch.setattr(evaluation, "_DRAWS", 33)
+    chunked, elbo_chunked = evaluation.importance_weighted(vae, images, n_samples=400, seed=1)
+    spread = np.std(elbo_many - elbo_chunked)
+    assert abs(elbo_many.mean() - elbo_chunked.mean()) < 5 * spread / np.sqrt(30) + 1e-3
+    assert abs(many.mean() - chunked.mean()) < 1.0
+
+
+def test_rows_of_a_gan_name_the_judge(tiny):
+    rows = {row["metric"]: row for row in gz.evaluate(gz.load("dcgan_mnist"), n_samples=500, n_images=500)}
+    assert rows["frechet_distance"]["n"] == 500
+    judge = gz.presets.find("classifier_mnist").record("weights.json")["sha256"][:12]
+    assert judge in rows["frechet_distance"]["protocol"]
+    assert "not Inception-FID" in rows["frechet_distance"]["protocol"]
+    assert 0 < rows["frechet_distance_floor"]["value"] < rows["frechet_distance"]["value"]
+
+
+def test_an_untrained_generator_is_far_and_a_trained_one_near():
+    trained = {r["metric"]: r["value"] for r in gz.evaluate("dcgan_mnist", n_samples=1000)}
+    fresh = {r["metric"]: r["value"] for r in gz.evaluate(gz.load("dcgan_mnist", weights=None), n_samples=1000)}
+    assert fresh["frechet_distance"] > 5 * trained["frechet_distance"]
+    assert fresh["label_histogram_kl"] > 1  # one class for all
+    assert trained["classes_covered"] == 10
+
+
+def test_the_same_evaluation_gives_the_same_rows():
+    a, b = (gz.evaluate("vae_mnist", n_images=40, n_importance_samples=10, n_samples=50) for _ in range(2))
+    assert a == b
+
+
+def test_bad_input(tiny):
+    with pytest.raises(ZooError, match=r"no preset"):
+        gz.evaluate(tiny("vae"))
+    with pytest.raises(ZooError, match="Unknown preset"):
+        gz.evaluate("vae_mist")
+    with pytest.raises(ZooError, match=r"`n_samples` must be >= 1. Received: 0"):
+        gz.evaluate("dcgan_mnist", n_samples=0)

@@ -1,0 +1,209 @@
+"""Exports: the contract, parity, builtin ops, and a process that has never heard of this package."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import keras_genzoo as gz
+from keras_genzoo import exporting, presets
+from keras_genzoo.errors import ZooError
+
+CONTRACT = {  # family -> endpoint -> (input, outputs): the table in the README
+    "autoencoder": {"encode": ("images", {"z"}), "decode": ("z", {"images"}), "reconstruct": ("images", {"images"})},
+    "vae": {
+        "encode": ("images", {"z_mean", "z_log_var"}),
+        "decode": ("z", {"images"}),
+        "reconstruct": ("images", {"images"}),
+        "prior_log_prob": ("z", {"log_prob"}),
+    },
+    "gan": {"generate": ("z", {"images"})},
+    "classifier": {"classify": ("images", {"features", "logits"})},
+}
+NAMES = presets.names()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def exported(request, tmp_path_factory):
+    """A preset's model and its export in every format: `(model, {(format, quantize): path})`."""
+    model = gz.load(request.param)
+    out = tmp_path_factory.mktemp(request.param)
+    variants = [("saved_model", None), *(("litert", quantize) for quantize in exporting.QUANTIZATIONS)]
+    return model, {(f, q): gz.export(model, out, format=f, quantize=q) for f, q in variants}
+
+
+def golden_inputs(model):
+    with np.load(model.preset.folder / presets.GOLDEN_FILE) as stored:
+        return {key.split("/")[0]: stored[key] for key in stored if key.endswith("/in")}
+
+
+def test_saved_model_keeps_the_contract_without_this_package(exported):
+    """In a process where importing keras_genzoo or keras fails; its outputs are Keras' on the stored example."""
+    model, paths = exported
+    script = """
+import sys, json, numpy as np
+sys.modules["keras_genzoo"] = sys.modules["keras"] = None
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+seen = {}
+for name, signature in loaded.signatures.items():
+    inputs = signature.structured_input_signature[1]
+    outputs = signature.structured_outputs
+    seen[name] = [sorted(inputs), sorted(outputs)]
+with np.load(sys.argv[2]) as stored:
+    for key in stored:
+        endpoint, kind, *output = key.split("/")
+        if kind == "out":
+            value = getattr(loaded, endpoint)(tf.constant(stored[endpoint + "/in"]))[output[0]]
+            np.testing.assert_allclose(value, stored[key], rtol=1e-3, atol=1e-3)
+if hasattr(loaded, "sample"):
+    draw = lambda n, seed: loaded.sample(tf.constant(n), tf.constant(seed))["images"].numpy()
+    a, b, c = draw(3, [1, 2]), draw(3, [1, 2]), draw(3, [1, 3])
+    assert a.shape == (3, 28, 28, 1) and a.dtype == np.float32 and 0 <= a.min() and a.max() <= 1
+    assert (a == b).all() and (a != c).any()
+    for wrong in (0, -1):
+        try:
+            draw(wrong, [1, 2])
+        except tf.errors.InvalidArgumentError:
+            continue
+        raise AssertionError("n=%d was not refused" % wrong)
+name, signature = next(iter(loaded.signatures.items()))
+print(json.dumps(seen))
+"""
+    path, golden = paths["saved_model", None], model.preset.folder / presets.GOLDEN_FILE
+    done = subprocess.run([sys.executable, "-c", script, path, golden], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    expected = {name: [[key], sorted(outputs)] for name, (key, outputs) in CONTRACT[model.preset.family].items()}
+    if hasattr(model, "sample"):
+        expected["sample"] = [["n", "seed"], ["images"]]
+    assert seen == expected
+
+
+def test_saved_model_refuses_an_empty_batch(exported):
+    import tensorflow as tf
+
+    model, paths = exported
+    loaded = tf.saved_model.load(str(paths["saved_model", None]))
+    for name, value in golden_inputs(model).items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match="empty batch"):
+            getattr(loaded, name)(tf.constant(value[:0]))
+
+
+@pytest.mark.parametrize("quantize", exporting.QUANTIZATIONS)
+def test_litert_runs_agrees_and_is_builtin_only(exported, quantize):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, paths = exported
+    path = paths["litert", quantize]
+    interpreter = Interpreter(model_path=str(path))
+    signatures = interpreter.get_signature_list()
+    expected = {
+        name: {"inputs": [key], "outputs": sorted(outputs)}
+        for name, (key, outputs) in CONTRACT[model.preset.family].items()
+    }
+    assert {n: {k: sorted(v) for k, v in s.items()} for n, s in signatures.items()} == expected
+    operators = {op["op_name"] for op in interpreter._get_ops_details()}
+    assert not any(name.startswith("Flex") or "CUSTOM" in name.upper() for name in operators)
+    for name, value in golden_inputs(model).items():
+        key = CONTRACT[model.preset.family][name][0]
+        for batch in (value[:1], value):  # the batch is free
+            actual = interpreter.get_signature_runner(name)(**{key: batch})
+            for output, wanted in model.run_endpoint(name, batch).items():
+                assert actual[output].dtype == np.float32
+                assert actual[output].shape == wanted.shape
+                if quantize is None:
+                    np.testing.assert_allclose(actual[output], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_reports_tell_what_was_measured(exported):
+    _, paths = exported
+    for (kind, quantize), path in paths.items():
+        report = json.loads(path.with_name(path.name + ".export.json").read_text())
+        assert (report["format"], report["quantize"]) == (kind, quantize)
+        assert report["agreement"]
+        for row in report["agreement"]:
+            measure, _, _, bound, *_ = row["tolerance"].split()
+            assert row["n"] == 64
+            assert 0 <= row[f"{measure}_error"] <= float(bound) * row["range"]
+        if path.is_file():
+            assert report["bytes"] == path.stat().st_size
+            assert report["ops"]
+
+
+def test_sizes_are_what_quantization_promises(exported):
+    model, paths = exported
+    sizes = {q: paths["litert", q].stat().st_size for q in exporting.QUANTIZATIONS}
+    overhead = 60_000  # the graph, the same for each
+    assert sizes["float16"] < sizes[None] / 2 + overhead
+    assert sizes["int8"] < sizes[None] / 4 + overhead
+    weights = 4 * sum(np.prod(w.shape) for e in model.endpoints().values() for w in e.weights)
+    assert sum(f.stat().st_size for f in paths["saved_model", None].rglob("variables.data*")) < 2 * weights
+
+
+def test_int8_reconstructions_look_like_keras(exported):
+    """What a user sees: a PSNR of 30 dB between the two pictures is below what an eye tells apart."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, paths = exported
+    images = gz.data.to_unit(gz.data.arrays("mnist", "test")[0][64:128])
+    name = "reconstruct" if model.preset.family in ("autoencoder", "vae") else "generate"
+    if name not in model.endpoints():
+        pytest.skip("makes no images")
+    value = images if name == "reconstruct" else np.asarray(model.normal_latents(64, 5))
+    key = CONTRACT[model.preset.family][name][0]
+    run = Interpreter(model_path=str(paths["litert", "int8"])).get_signature_runner(name)
+    wanted = model.run_endpoint(name, value)["images"]
+    error = np.mean((run(**{key: value})["images"] - wanted) ** 2)
+    assert -10 * np.log10(error) > 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"format": "onnx"}, "`format` must be one of saved_model, litert. Received: 'onnx'"),
+        ({"format": "litert", "quantize": "int4"}, "`quantize` must be None, 'float16' or 'int8'. Received: 'int4'"),
+        ({"format": "saved_model", "quantize": "int8"}, "`quantize` needs format='litert'"),
+    ],
+)
+def test_bad_arguments(arguments, complaint, tiny, tmp_path):
+    with pytest.raises(ZooError, match=complaint):
+        gz.export(tiny("vae"), tmp_path, **arguments)
+
+
+def test_unwritable_and_foreign_folders(tmp_path):
+    model = gz.load("ae_mnist", weights=None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZooError, match="Cannot write"):
+        gz.export(model, tmp_path / "file" / "out")
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "thesis.txt").write_text("mine")
+    with pytest.raises(ZooError, match="is not a SavedModel"):
+        gz.export(model, tmp_path)
+    assert (tmp_path / "saved_model" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_export_that_disagrees_is_not_handed_over(tmp_path, monkeypatch):
+    model = gz.load("ae_mnist", weights=None)
+    good = gz.export(model, tmp_path, format="litert").read_bytes()
+    broken = exporting._litert_runner
+
+    def off_by_a_little(path):
+        run, ops_used = broken(path)
+        return lambda name, tensors: {key: value + 2e-3 for key, value in run(name, tensors).items()}, ops_used
+
+    monkeypatch.setattr(exporting, "_litert_runner", off_by_a_little)
+    with pytest.raises(ZooError, match="disagrees with Keras"):
+        gz.export(model, tmp_path, format="litert")
+    assert (tmp_path / "ae_mnist.tflite").read_bytes() == good
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ae_mnist.tflite", "ae_mnist.tflite.export.json"]
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_models_export_as_float32(dtype, tmp_path):
+    model = gz.load("dcgan_mnist", weights=None, dtype=dtype)
+    path = gz.export(model, tmp_path, format="litert")
+    report = json.loads(path.with_name(path.name + ".export.json").read_text())
+    assert not any(name.startswith("Flex") for name in report["ops"])

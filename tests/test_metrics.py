@@ -1,0 +1,92 @@
+"""Measures against closed forms and brute force."""
+
+import numpy as np
+import pytest
+
+from keras_genzoo import metrics
+
+
+def test_frechet_distance_of_known_gaussians():
+    """For commuting covariances: |dm|^2 + sum (s1 - s2)^2; exact when sample moments are made exact."""
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=(500, 3))
+    white -= white.mean(0)
+    white = white @ np.linalg.inv(np.linalg.cholesky(np.cov(white, rowvar=False))).T
+    a = white * [1, 2, 3] + [0, 0, 0]
+    b = white * [2, 2, 1] + [1, -1, 0]
+    assert metrics.frechet_distance(a, b) == pytest.approx(2 + 1 + 0 + 4, rel=1e-9)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(a, b) == pytest.approx(metrics.frechet_distance(b, a))
+
+
+def test_frechet_distance_of_general_covariances():
+    """Against the matrix square root taken the long way."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4)), rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4))
+    c, d = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eig(c @ d)
+    root = (vectors * np.sqrt(values)) @ np.linalg.inv(vectors)
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(c + d - 2 * root.real)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+
+
+def test_frechet_distance_with_dead_features():
+    rng = np.random.default_rng(2)
+    a = np.concatenate([rng.normal(size=(50, 2)), np.zeros((50, 3))], axis=1)
+    assert metrics.frechet_distance(a, [*a, 0, 0, 0, 0, 2]) == pytest.approx(4)
+
+
+def test_kernel_distance_by_brute_force():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(37, 5)), rng.normal(size=(41, 5)) + 0.3
+
+    def kernel(x, y):
+        return (x @ y / 5 + 1) ** 3
+
+    same_a = np.mean([kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
+    same_b = np.mean([kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
+    cross = np.mean([kernel(x, y) for x in a for y in b])
+    assert metrics.kernel_distance(a, b) == pytest.approx(same_a + same_b - 2 * cross, rel=1e-10)
+    assert metrics._mean_kernel(a, block=10) == pytest.approx(metrics._mean_kernel(a), rel=1e-12)
+
+
+def test_kernel_distance_is_unbiased():
+    """Zero on average over draws from one distribution: the biased estimator would sit far above."""
+    rng = np.random.default_rng(4)
+    values = [metrics.kernel_distance(rng.normal(size=(50, 3)), rng.normal(size=(50, 3))) for _ in range(400)]
+    assert abs(np.mean(values)) < 4 * np.std(values) / 20
+
+
+def test_label_histogram_kl():
+    assert metrics.label_histogram_kl([0, 0, 1, 1], reference=[0, 1], n_classes=2) == 0
+    assert metrics.label_histogram_kl([0, 0], reference=[0, 1], n_classes=2) == pytest.approx(np.log(2))
+    expected = 0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5)
+    assert metrics.label_histogram_kl([0, 0, 0, 1], reference=[0, 1], n_classes=2) == pytest.approx(expected)
+
+
+def test_psnr():
+    images = np.zeros((3, 4, 4, 1), "float32")
+    off = images + np.array([0, 0.1, 1], "float32").reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(metrics.psnr(images, off), [np.inf, 20, 0], atol=1e-5)
+
+
+def test_active_units():
+    z_mean = np.zeros((1000, 3))
+    z_mean[:, 0] = np.linspace(-1, 1, 1000)  # variance 1/3
+    z_mean[:, 1] = np.linspace(-0.1, 0.1, 1000)  # variance 1/300
+    assert metrics.active_units(z_mean) == 1
+
+
+def test_pca_squared_error_is_the_discarded_variance():
+    rng = np.random.default_rng(5)
+    train = rng.normal(size=(400, 6)) * [5, 4, 3, 1, 0.5, 0.1]
+    eigenvalues = np.linalg.eigvalsh(np.cov(train, rowvar=False, bias=True))
+    measured = metrics.pca_squared_error(train, train, n_components=3)
+    assert measured == pytest.approx(eigenvalues[:3].sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 3)), np.zeros(3), np.zeros((5, 4))])
+def test_features_of_the_wrong_shape(bad):
+    for measure in (metrics.frechet_distance, metrics.kernel_distance):
+        with pytest.raises(ValueError, match="Features must be"):
+            measure(np.zeros((5, 3)), bad)

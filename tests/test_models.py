@@ -1,0 +1,363 @@
+"""Conformance of every model family, and what is particular to each."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_genzoo import losses, models
+from keras_genzoo.models.base import ZooModel
+
+FAMILIES = sorted(models.MODELS)
+SAMPLERS = ("vae", "gan")
+
+
+def batch_of(family, mnist, n=64):
+    """What `fit` takes for a family: images, or images and labels."""
+    images = mnist[:n]
+    return (images, np.arange(n) % 10) if family == "classifier" else (images,)
+
+
+def state_of(model):
+    """Everything training changes: weights, counters, random state, optimizers."""
+    values = [*model.get_weights(), *(ops.convert_to_numpy(v) for v in model._own_state())]
+    for key in model.OPTIMIZERS:
+        values += [ops.convert_to_numpy(v) for v in getattr(model, key).variables]
+    return values
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_every_family_has_a_tiny_model():
+    from conftest import TINY
+
+    assert set(TINY) == set(models.MODELS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestConformance:
+    def test_is_registered_and_rebuilds_from_json(self, family, tiny):
+        model = tiny(family, compiled=False)
+        assert isinstance(model, ZooModel)
+        assert type(model) is models.get(family)
+        config = json.loads(json.dumps(model.get_config()))
+        twin = type(model).from_config(config)
+        assert twin.get_config() == model.get_config()
+        assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
+
+    def test_train_and_test_steps_report_the_same_names(self, family, tiny, mnist):
+        model = tiny(family)
+        data = batch_of(family, mnist)
+        history = model.fit(*data, validation_data=data, epochs=1, batch_size=32, verbose=0).history
+        assert set(history) == {*model.LOSSES, *(f"val_{name}" for name in model.LOSSES)}
+        assert all(np.isfinite(values).all() for values in history.values())
+
+    def test_validation_does_not_change_training(self, family, tiny, mnist, tmp_path):
+        with_validation, without = tiny(family), tiny(family)
+        without.save_weights(tmp_path / "start.weights.h5")  # with the state of its random numbers
+        with_validation.load_weights(tmp_path / "start.weights.h5")
+        data = batch_of(family, mnist)
+        with_validation.fit(*data, validation_data=data, epochs=2, batch_size=32, shuffle=False, verbose=0)
+        without.fit(*data, epochs=2, batch_size=32, shuffle=False, verbose=0)
+        assert_same(with_validation.get_weights(), without.get_weights())
+
+    def test_every_trainable_variable_moves(self, family, tiny, mnist):
+        model = tiny(family)
+        before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+        model.fit(*batch_of(family, mnist), epochs=2, batch_size=32, verbose=0)
+        for variable, old in zip(model.trainable_variables, before, strict=True):
+            assert not np.array_equal(ops.convert_to_numpy(variable), old), f"{variable.path} did not move"
+
+    def test_keras_file_keeps_everything_and_training_goes_on_the_same(self, family, tiny, mnist, tmp_path):
+        model = tiny(family)
+        data = batch_of(family, mnist)
+        model.fit(*data, epochs=1, batch_size=32, shuffle=False, verbose=0)
+        model.save(tmp_path / "model.keras")
+        reloaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert_same(state_of(reloaded), state_of(model))
+        for one in (model, reloaded):
+            one.fit(*data, epochs=2, batch_size=32, shuffle=False, verbose=0)
+        assert_same(state_of(reloaded), state_of(model))
+        assert int(model.train_steps.numpy()) == 6
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+    def test_mixed_precision_takes_the_float32_step(self, family, dtype, tiny, mnist):
+        """One step of SGD: a forgotten loss scale would divide it by the scale, a doubled one multiply it."""
+        steps = {}
+        for policy in ("float32", dtype):
+            # Linear in the step: no noise (dropout) may differ between the two.
+            options = (
+                {"network": {**tiny(family, compiled=False).get_config()["network"], "dropout": 0.0}}
+                if (family == "classifier")
+                else {}
+            )
+            model = tiny(family, compiled=False, dtype=policy, **options)
+            if policy == "float32":
+                start = model.get_weights()
+            model.set_weights(start)
+            optimizers = {key: keras.optimizers.SGD(1e-3) for key in model.OPTIMIZERS}
+            if dtype == policy == "mixed_float16":  # below the default, whose first steps overflow and are skipped
+                wrap = keras.optimizers.LossScaleOptimizer
+                optimizers = {key: wrap(value, initial_scale=64.0) for key, value in optimizers.items()}
+            model.compile(**optimizers)
+            before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+            data = batch_of(family, mnist)
+            model.fit(*data, epochs=1, batch_size=64, shuffle=False, verbose=0)
+            after = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+            steps[policy] = np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)])
+            assert all(v.dtype == np.float32 for v in after)
+        ratio = np.linalg.norm(steps[dtype]) / np.linalg.norm(steps["float32"])
+        cosine = steps[dtype] @ steps["float32"] / np.linalg.norm(steps[dtype]) / np.linalg.norm(steps["float32"])
+        # bfloat16 keeps 8 bits: a per cent or two of error in a gradient that sums many products.
+        assert 0.9 < ratio < 1.1
+        assert cosine > 0.97
+
+    def test_mixed_float16_gives_each_optimizer_its_own_loss_scale(self, family, tiny):
+        model = tiny(family, dtype="mixed_float16")
+        optimizers = [getattr(model, key) for key in model.OPTIMIZERS]
+        assert all(isinstance(o, keras.optimizers.LossScaleOptimizer) for o in optimizers)
+        assert len({id(o.dynamic_scale) for o in optimizers}) == len(optimizers)
+
+    def test_outputs_are_float32_whatever_the_policy(self, family, tiny, mnist):
+        model = tiny(family, dtype="mixed_bfloat16", compiled=False)
+        for name, endpoint in model.endpoints().items():
+            value = mnist[:2] if len(endpoint.inputs[0].shape) == 4 else np.zeros((2, model.latent_dim), "float32")
+            for output in model.run_endpoint(name, value).values():
+                assert output.dtype == np.float32
+                assert len(output) == 2
+
+    def test_endpoints_are_deterministic_and_do_not_depend_on_the_batch(self, family, tiny, mnist):
+        model = tiny(family, compiled=False)
+        for name, endpoint in model.endpoints().items():
+            rng = np.random.default_rng(0)
+            value = mnist[:8] if len(endpoint.inputs[0].shape) == 4 else rng.normal(size=(8, 4)).astype("float32")
+            whole, again, part = (model.run_endpoint(name, x) for x in (value, value, value[:3]))
+            for key in whole:
+                np.testing.assert_array_equal(whole[key], again[key])
+                np.testing.assert_allclose(whole[key][:3], part[key], atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("spoil", "complaint"),
+        [
+            (lambda x: x[..., 0], r"must have shape \(n, 28, 28, 1\). Received: \((64|None), 28, 28\)"),
+            (lambda x: x[:, :14], r"must have shape"),
+            (lambda x: (x * 255).astype("uint8"), r"dtype uint8.*255"),
+            (lambda x: x * 255, r"must be in \[0, 1\].*divide"),
+            (lambda x: x - 1, r"must be in \[0, 1\]"),
+            (lambda x: np.where(x > 0.9, np.nan, x), r"finite"),
+            (lambda x: x[:0], r"empty"),
+        ],
+        ids=["rank", "side", "uint8", "0-255", "negative", "nan", "empty"],
+    )
+    def test_bad_images_are_refused_by_fit(self, family, spoil, complaint, tiny, mnist):
+        import tensorflow as tf
+
+        images, *labels = batch_of(family, mnist)
+        bad = spoil(images)
+        model = tiny(family)
+        with pytest.raises(ValueError, match=complaint):
+            model.fit(bad, *(label[: len(bad)] for label in labels), verbose=0)
+        if len(bad):
+            dataset = tf.data.Dataset.from_tensor_slices((bad, *labels) if labels else bad).batch(64)
+            with pytest.raises(ValueError, match=complaint):
+                model.fit(dataset, verbose=0)
+        assert int(model.train_steps.numpy()) == 0
+
+    def test_compile_names_the_optimizers_it_takes(self, family, tiny):
+        model = tiny(family, compiled=False)
+        with pytest.raises(TypeError, match="takes the optimizers"):
+            model.compile(x_optimizer="adam")
+        with pytest.raises(TypeError, match="takes the optimizers"):
+            model.compile()
+
+
+@pytest.mark.parametrize("family", SAMPLERS)
+class TestSampling:
+    def test_seed_decides(self, family, tiny):
+        model = tiny(family, compiled=False)
+        a, b, c = model.sample(5, seed=3), model.sample(5, seed=3), model.sample(5, seed=4)
+        assert a.shape == (5, 28, 28, 1)
+        assert a.dtype == np.float32
+        assert a.min() >= 0
+        assert a.max() <= 1
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+        assert not np.array_equal(model.sample(5), model.sample(5))
+
+    @pytest.mark.parametrize("n", [0, -1, 2.5, True, "3"])
+    def test_n_must_be_a_count(self, family, n, tiny):
+        with pytest.raises(ValueError, match="`n` must be an integer >= 1"):
+            tiny(family, compiled=False).sample(n)
+
+    def test_bad_codes_are_refused(self, family, tiny):
+        model = tiny(family, compiled=False)
+        decode = model.generate if family == "gan" else model.decode
+        for bad in (np.zeros((2, 5)), np.zeros(4), np.zeros((0, 4))):
+            with pytest.raises(ValueError, match=r"`z` must have shape \(n, 4\)"):
+                decode(bad)
+        with pytest.raises(ValueError, match="finite"):
+            decode(np.full((1, 4), np.nan))
+
+
+def test_vae_losses_are_nats_per_image(tiny, mnist):
+    """An untrained Bernoulli VAE with zero decoder weights says 1/2 to every pixel: 784 log 2 nats."""
+    vae = tiny("vae")
+    vae.decoder.set_weights([np.zeros_like(w) for w in vae.decoder.get_weights()])
+    vae.encoder.set_weights([np.zeros_like(w) for w in vae.encoder.get_weights()])
+    measured = vae.evaluate(mnist[:100], batch_size=33, verbose=0, return_dict=True)
+    np.testing.assert_allclose(measured["reconstruction_loss"], 784 * np.log(2), rtol=1e-5)
+    assert measured["kl_loss"] == 0
+    np.testing.assert_allclose(measured["loss"], measured["reconstruction_loss"] + measured["kl_loss"], rtol=1e-6)
+
+
+def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
+    vae = tiny("vae", beta=2.0, warmup_steps=8)
+    assert float(vae.kl_weight()) == 0
+    vae.fit(mnist[:64], batch_size=32, epochs=2, verbose=0)
+    assert float(vae.kl_weight()) == pytest.approx(1.0)
+    vae.save_weights(tmp_path / "w.weights.h5")
+    again = tiny("vae", beta=2.0, warmup_steps=8)
+    again.load_weights(tmp_path / "w.weights.h5")
+    assert float(again.kl_weight()) == pytest.approx(1.0)
+    vae.fit(mnist[:64], batch_size=32, epochs=5, verbose=0)
+    assert float(vae.kl_weight()) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "complaint"),
+    [
+        ("vae", {"beta": -1.0}, "`beta` must be >= 0. Received: -1"),
+        ("vae", {"warmup_steps": -1}, "`warmup_steps` must be >= 0"),
+        ("vae", {"likelihood": "poisson"}, "`likelihood` must be"),
+        ("vae", {"likelihood": "gaussian", "sigma": 0.0}, "`sigma` must be > 0"),
+        ("vae", {"latent_dim": 0}, "`latent_dim` must be"),
+        ("vae", {"image_shape": (28, 28)}, "`image_shape` must be"),
+        ("autoencoder", {"reconstruction": "l7"}, "`reconstruction` must be"),
+        ("gan", {"game": "chess"}, "`game` must be"),
+        ("gan", {"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
+    ],
+)
+def test_bad_arguments_are_named(family, options, complaint, tiny):
+    with pytest.raises(ValueError, match=complaint):
+        tiny(family, compiled=False, **options)
+
+
+def test_gaussian_vae_exports_its_scale(tiny):
+    vae = tiny("vae", compiled=False, likelihood="gaussian", sigma=0.25)
+    decoded = vae.run_endpoint("decode", np.zeros((3, 4), "float32"))
+    assert decoded["scale"].shape == decoded["images"].shape == (3, 28, 28, 1)
+    assert np.all(decoded["scale"] == 0.25)
+    assert decoded["images"].min() >= 0
+    assert decoded["images"].max() <= 1
+
+
+def test_prior_log_prob_is_the_standard_normals(tiny):
+    z = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+    measured = tiny("vae", compiled=False).run_endpoint("prior_log_prob", z)["log_prob"]
+    np.testing.assert_allclose(measured, -0.5 * (z**2).sum(1) - 2 * np.log(2 * np.pi), rtol=1e-5)
+
+
+@pytest.mark.parametrize("game", ["minimax", "non_saturating"])
+def test_gan_step_is_the_game_as_written(game, tiny, mnist):
+    """One SGD step by `fit` equals the two gradient steps of the algorithm, taken by hand."""
+    import tensorflow as tf
+
+    rate = 0.1
+    discriminator = {"name": "dcgan_discriminator", "filters": [4, 8], "kernel_size": 4, "norm": "none"}
+    gan = tiny("gan", compiled=False, game=game, discriminator=discriminator)
+    by_hand = tiny("gan", compiled=False, game=game, discriminator=discriminator)
+    by_hand.set_weights(gan.get_weights())
+    gan.compile(g_optimizer=keras.optimizers.SGD(rate), d_optimizer=keras.optimizers.SGD(rate))
+    gan.fit(mnist[:16], batch_size=16, shuffle=False, verbose=0)
+
+    real = ops.convert_to_tensor(mnist[:16])
+    z = keras.random.normal((16, 4), seed=by_hand.seed_generator)
+    fake = by_hand.generator(z, training=True)
+    statistics = [ops.convert_to_numpy(v) for v in by_hand.generator.non_trainable_variables]
+    with tf.GradientTape() as tape:
+        value = ops.mean(
+            ops.log(ops.sigmoid(by_hand.discriminator(real))) + ops.log(1 - ops.sigmoid(by_hand.discriminator(fake)))
+        )
+    gradients = tape.gradient(value, [v.value for v in by_hand.discriminator.trainable_variables])
+    for variable, gradient in zip(by_hand.discriminator.trainable_variables, gradients, strict=True):
+        variable.assign_add(rate * gradient)  # D ascends V
+    with tf.GradientTape() as tape:
+        d_fake = ops.sigmoid(by_hand.discriminator(by_hand.generator(z, training=True)))
+        loss = ops.mean(ops.log(1 - d_fake)) if game == "minimax" else -ops.mean(ops.log(d_fake))
+    gradients = tape.gradient(loss, [v.value for v in by_hand.generator.trainable_variables])
+    for variable, gradient in zip(by_hand.generator.trainable_variables, gradients, strict=True):
+        variable.assign_sub(rate * gradient)
+    for variable, value in zip(by_hand.generator.non_trainable_variables, statistics, strict=True):
+        variable.assign(value)  # the model ran G once, this test twice
+    for network in ("discriminator", "generator"):
+        ours, theirs = getattr(gan, network).get_weights(), getattr(by_hand, network).get_weights()
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_gan_average_follows_the_generator(tiny, mnist):
+    gan = tiny("gan", ema_decay=0.5, learning_rate=1e-2)
+    initial = gan.ema_generator.get_weights()
+    gan.fit(mnist[:32], batch_size=32, verbose=0)  # one step: decay min(0.5, 2/11)
+    for average, start, now in zip(gan.ema_generator.get_weights(), initial, gan.generator.get_weights(), strict=True):
+        np.testing.assert_allclose(average, start + (1 - 2 / 11) * (now - start), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(gan.predict(np.zeros((2, 4)), verbose=0), gan.generate(np.zeros((2, 4), "float32")))
+
+
+def test_gan_refuses_one_optimizer_for_both(tiny):
+    shared = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="optimizer of its own"):
+        tiny("gan", compiled=False).compile(g_optimizer=shared, d_optimizer=shared)
+
+
+def test_overflow_skips_the_step_and_lowers_the_scale(tiny, mnist):
+    gan = tiny("gan", compiled=False, dtype="mixed_float16")
+    scaled = [keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**60) for _ in range(2)]
+    gan.compile(g_optimizer=scaled[0], d_optimizer=scaled[1])
+    before = [ops.convert_to_numpy(v) for v in gan.discriminator.trainable_variables]
+    gan.fit(mnist[:32], batch_size=32, verbose=0)
+    for variable, old in zip(gan.discriminator.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), old)
+    assert all(float(o.dynamic_scale) < 2.0**60 for o in scaled)
+
+
+def test_classifier_needs_labels(tiny, mnist):
+    with pytest.raises(ValueError, match="labels=True"):
+        tiny("classifier").fit(mnist[:32], verbose=0)
+
+
+@pytest.mark.parametrize(("family", "loss"), [("autoencoder", "loss"), ("vae", "loss"), ("classifier", "loss")])
+def test_a_short_training_lowers_the_loss_on_unseen_images(family, loss, tiny):
+    from keras_genzoo import data
+
+    # The KL term of an untrained decoder first collapses the code: the VAE's floor without learning is about 206.
+    model = tiny(family, learning_rate=3e-3)
+    labels = family == "classifier"
+    train = data.load("mnist", "train", labels=labels, batch_size=100).take(200)
+    test = data.load("mnist", "test", labels=labels, batch_size=100).take(10)
+    before = model.evaluate(test, verbose=0, return_dict=True)[loss]
+    model.fit(train, verbose=0)
+    after = model.evaluate(test, verbose=0, return_dict=True)[loss]
+    assert after < 0.6 * before
+
+
+def test_iw_weights_average_to_the_elbo(tiny, mnist):
+    """E_q[log w] is the ELBO: the analytic KL and the sampled weights must agree."""
+    vae = tiny("vae", compiled=False)
+    x = ops.convert_to_tensor((mnist[:8] > 0.5).astype("float32"))
+    weights = ops.convert_to_numpy(vae.log_weights(x, n_samples=2000, seed=1))
+    assert weights.shape == (2000, 8)
+    q = vae.encode(ops.convert_to_numpy(x))
+    rng = np.random.default_rng(0)
+    z = (q.z_mean + np.exp(q.z_log_var / 2) * rng.normal(size=(2000, 8, 4))).reshape(-1, 4).astype("float32")
+    raw = vae.decoder.predict(z, batch_size=4000, verbose=0).reshape(2000, 8, 28, 28, 1)
+    log_likelihood = np.stack([-ops.convert_to_numpy(losses.binary_cross_entropy(x, logits=r)) for r in raw]).mean(0)
+    kl = 0.5 * (q.z_mean**2 + np.exp(q.z_log_var) - 1 - q.z_log_var).sum(1)
+    error = weights.std(0) / np.sqrt(2000)
+    assert np.all(np.abs(weights.mean(0) - (log_likelihood - kl)) < 6 * error + 1e-3)

@@ -1,0 +1,406 @@
+"""networks.py and layers.py: shapes, precision, parameters counted by hand, refused specs."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from keras_genzoo import networks
+from keras_genzoo.layers import GatedDense
+
+HEADS = {"outputs": {"z_mean": 2, "z_log_var": 2}}
+CODES = {"latent_dim": 2}
+SQUARE = (8, 8, 1)
+
+# case -> (spec, what the model decides, all parameters, trainable ones), counted by hand for 8x8x1 images.
+CASES = {
+    # 64*3+3, two heads of 3*2+2
+    "mlp_encoder": ({"name": "mlp_encoder", "units": [3]}, HEADS, 195 + 16, 211),
+    # 64*6+6: value and gate, then the heads
+    "mlp_encoder gated": ({"name": "mlp_encoder", "units": [3], "gated": True}, HEADS, 390 + 16, 406),
+    # two heads of 64*2+2
+    "mlp_encoder linear": ({"name": "mlp_encoder", "units": []}, HEADS, 260, 260),
+    # 2*3+3, 3*5+5, 5*64+64
+    "mlp_decoder": ({"name": "mlp_decoder", "units": [3, 5]}, CODES, 9 + 20 + 384, 413),
+    # 2*6+6, 3*10+10, 5*64+64
+    "mlp_decoder gated": ({"name": "mlp_decoder", "units": [3, 5], "gated": True}, CODES, 18 + 40 + 384, 442),
+    # 2*64+64
+    "mlp_decoder linear": ({"name": "mlp_decoder", "units": []}, CODES, 192, 192),
+    # 16*1*2+2, 16*2*3+3, then heads of 2*2*3 features
+    "conv_encoder": ({"name": "conv_encoder", "filters": [2, 3]}, HEADS, 34 + 99 + 52, 185),
+    # 2*12+12 onto 2x2x3, 16*3*2+2, 16*2*1+1
+    "conv_decoder": ({"name": "conv_decoder", "filters": [3, 2]}, CODES, 36 + 98 + 33, 167),
+    # 2*12 onto 2x2x3, BatchNorm 4*3, 25*3*2, BatchNorm 4*2, 25*2*1+1; half of each BatchNorm is statistics
+    "dcgan_generator": ({"name": "dcgan_generator", "filters": [3, 2]}, CODES, 24 + 12 + 150 + 8 + 51, 235),
+    # 25*1*2+2, 25*2*3+3, BatchNorm 4*3 (not after the first), 12+1; half of the BatchNorm is statistics
+    "dcgan_discriminator": (
+        {"name": "dcgan_discriminator", "filters": [2, 3], "dropout": 0.3}, {}, 52 + 153 + 12 + 13, 224
+    ),
+    "dcgan_discriminator none": (
+        {"name": "dcgan_discriminator", "filters": [2, 3], "norm": "none"}, {}, 52 + 153 + 13, 218
+    ),
+    # and one vector per layer: 2, 3, 1
+    "dcgan_discriminator spectral": (
+        {"name": "dcgan_discriminator", "filters": [2, 3], "norm": "spectral"}, {}, 52 + 153 + 13 + 6, 218
+    ),
+    # 9*1*2, BatchNorm 8, 9*2*2, BatchNorm 8, 32*3+3, 3*4+4; half of each BatchNorm is statistics
+    "cnn_classifier": (
+        {"name": "cnn_classifier", "filters": [2], "units": 3, "dropout": 0.1}, {"outputs": {"logits": 4}},
+        18 + 8 + 36 + 8 + 99 + 16, 177,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fixed_weights():
+    """The same initial weights in every run, whatever ran before."""
+    keras.utils.set_random_seed(0)
+    yield
+    tf.random.set_seed(None)
+
+
+def _build(case, *, image_shape=SQUARE, dtype=None):
+    spec, shapes, *_ = CASES[case]
+    return networks.build(spec, dtype=dtype, name=spec["name"], image_shape=image_shape, **shapes)
+
+
+def _inputs(network, n=3, seed=0):
+    return np.random.default_rng(seed).random((n, *network.inputs[0].shape[1:])).astype("float32")
+
+
+def _expected_outputs(case, n, image_shape):
+    name = CASES[case][0]["name"]
+    if name.endswith("_encoder"):
+        return {"z_mean": (n, 2), "z_log_var": (n, 2)}
+    if name == "cnn_classifier":
+        return {"features": (n, 3), "logits": (n, 4)}
+    return {"only": (n,) if name == "dcgan_discriminator" else (n, *image_shape)}
+
+
+def _as_dict(outputs):
+    return outputs if isinstance(outputs, dict) else {"only": outputs}
+
+
+def _inner_layers(network):
+    """The layers with weights of their own, out of their spectral normalisation."""
+    found = [layer.layer if isinstance(layer, layers.SpectralNormalization) else layer for layer in network.layers]
+    return [layer for layer in found if layer.weights]
+
+
+# === What holds for every builder ===
+
+
+def test_cases_cover_every_builder():
+    assert {spec["name"] for spec, *_ in CASES.values()} == set(networks.BUILDERS)
+    assert {name: function.__name__ for name, function in networks.BUILDERS.items()} == {
+        name: name for name in networks.BUILDERS
+    }
+
+
+@pytest.mark.parametrize("image_shape", [SQUARE, (4, 12, 3)])
+@pytest.mark.parametrize("case", CASES)
+def test_shapes(case, image_shape):
+    """An oblong image in colour shows a swapped height and width, or a forgotten channel."""
+    network = _build(case, image_shape=image_shape)
+    assert network.name == CASES[case][0]["name"]
+    assert network.inputs[0].shape[1:] == ((2,) if "latent_dim" in CASES[case][1] else image_shape)
+    outputs = _as_dict(network(_inputs(network)))
+    assert {key: tuple(value.shape) for key, value in outputs.items()} == _expected_outputs(case, 3, image_shape)
+    assert all(np.isfinite(value).all() for value in outputs.values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameters_as_counted_by_hand(case):
+    network = _build(case)
+    trainable = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
+    assert (network.count_params(), trainable) == CASES[case][2:]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_variable_takes_part(case):
+    """A gradient reaches every trainable variable: no layer is built and then left out of the graph."""
+    network = _build(case)
+    with tf.GradientTape() as tape:
+        outputs = _as_dict(network(_inputs(network), training=True))
+        total = sum(tf.reduce_sum(value * value) for value in outputs.values())
+    gradients = tape.gradient(total, [variable.value for variable in network.trainable_variables])
+    assert all(gradient is not None for gradient in gradients)
+
+
+@pytest.mark.parametrize("globally", [False, True])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_hidden_layers_compute_in_half_and_outputs_in_float32(case, policy, globally):
+    before = keras.config.dtype_policy()
+    try:
+        if globally:
+            keras.config.set_dtype_policy(policy)
+        network = _build(case, dtype=None if globally else policy)
+    finally:
+        keras.config.set_dtype_policy(before)
+    outputs = _as_dict(network(_inputs(network)))
+    assert {keras.backend.standardize_dtype(value.dtype) for value in outputs.values()} == {"float32"}
+    assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+    # These layers make the outputs; everything before them runs in half precision.
+    last = {"z_mean", "z_log_var", "pixels", "raw", "images", "logit", "logits", "features"}
+    computed = {layer.name: layer.compute_dtype for layer in _inner_layers(network)}
+    half = policy.removeprefix("mixed_")
+    assert computed == {name: "float32" if name in last else half for name in computed}
+    assert half in computed.values() or "linear" in case
+    # Close to float32 with the same weights: 8 bits of mantissa through 4 layers of these sizes.
+    full = _build(case, dtype="float32")
+    full.set_weights(network.get_weights())
+    for key, value in _as_dict(full(_inputs(full))).items():
+        np.testing.assert_allclose(outputs[key], value, atol=0.05 * float(np.max(np.abs(value))) + 0.01)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_image_does_not_depend_on_the_others(case):
+    network = _build(case)
+    inputs = _inputs(network, 5)
+    together, alone = _as_dict(network(inputs)), _as_dict(network(inputs[2:3]))
+    for key, value in alone.items():
+        np.testing.assert_allclose(together[key][2:3], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_spec_is_read_not_changed():
+    spec = {"units": [3], "name": "mlp_encoder", "gated": True}
+    before = json.dumps(spec)
+    networks.build(spec, image_shape=SQUARE, **HEADS)
+    assert json.dumps(spec) == before
+
+
+# === Refused specs ===
+
+
+@pytest.mark.parametrize("spec", [{"name": "resnet"}, {"units": [3]}])
+def test_unknown_name_lists_the_known(spec):
+    with pytest.raises(ValueError, match="`name` of a network must be one of") as error:
+        networks.build(spec, image_shape=SQUARE, **HEADS)
+    assert all(name in str(error.value) for name in networks.BUILDERS)
+    assert repr(spec.get("name")) in str(error.value)
+
+
+def test_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="unitz"):
+        networks.build({"name": "mlp_encoder", "units": [3], "unitz": [3]}, image_shape=SQUARE, **HEADS)
+
+
+@pytest.mark.parametrize("image_shape", [(12, 8, 1), (8, 12, 3), (28, 28, 1)])
+@pytest.mark.parametrize("name", ["conv_decoder", "dcgan_generator"])
+def test_sides_that_cannot_be_reached_by_doubling_are_refused(name, image_shape):
+    spec = {"name": name, "filters": [4, 3, 2]}
+    with pytest.raises(ValueError, match="divisible by 8") as error:
+        networks.build(spec, latent_dim=2, image_shape=image_shape)
+    assert str(image_shape) in str(error.value)
+    assert "3 entries" in str(error.value)
+    networks.build(spec, latent_dim=2, image_shape=(8, 16, 3))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "dcgan_discriminator", "filters": [2]},
+        {"name": "cnn_classifier", "filters": [2], "units": 3},
+    ],
+)
+@pytest.mark.parametrize("dropout", [-0.1, 1.5])
+def test_dropout_out_of_range_is_refused(spec, dropout):
+    shapes = {"outputs": {"logits": 4}} if spec["name"] == "cnn_classifier" else {}
+    with pytest.raises(ValueError, match=str(dropout)):
+        networks.build({**spec, "dropout": dropout}, image_shape=SQUARE, **shapes)
+
+
+def test_discriminator_refuses_to_drop_everything():
+    with pytest.raises(ValueError, match=r"`dropout` must be in \[0, 1\)\. Received: 1"):
+        networks.build({"name": "dcgan_discriminator", "filters": [2], "dropout": 1.0}, image_shape=SQUARE)
+
+
+# === What single builders promise ===
+
+
+@pytest.mark.parametrize("name", ["mlp_encoder", "mlp_decoder"])
+def test_activation_and_gate_reach_the_hidden_layers(name):
+    shapes = {**(HEADS if name == "mlp_encoder" else CODES), "image_shape": SQUARE}
+    plain = networks.build({"name": name, "units": [3, 4], "activation": "tanh"}, **shapes)
+    gated = networks.build({"name": name, "units": [3, 4], "gated": True}, **shapes)
+    hidden = [layer for layer in plain.layers if layer.name.startswith("hidden_")]
+    assert [(layer.units, layer.activation.__name__) for layer in hidden] == [(3, "tanh"), (4, "tanh")]
+    hidden = [layer for layer in gated.layers if layer.name.startswith("hidden_")]
+    assert [(type(layer), layer.units) for layer in hidden] == [(GatedDense, 3), (GatedDense, 4)]
+
+
+@pytest.mark.parametrize("case", ["mlp_encoder", "mlp_encoder gated", "conv_encoder"])
+def test_heads_are_linear(case):
+    """z_mean and z_log_var must reach every real number: no activation of the last layer."""
+    network = _build(case)
+    for head in ("z_mean", "z_log_var"):
+        assert network.get_layer(head).activation.__name__ == "linear"
+
+
+@pytest.mark.parametrize("case", ["mlp_decoder", "conv_decoder"])
+def test_decoders_give_raw_pixels(case):
+    """Logits have no bounds: shifting the last bias shifts every output by as much."""
+    network = _build(case)
+    last = network.get_layer("pixels" if case == "mlp_decoder" else "raw")
+    before = network(_inputs(network)).numpy()
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel, bias - 40])
+    np.testing.assert_allclose(network(_inputs(network)), before - 40, atol=1e-4)
+
+
+def test_conv_decoder_activates_its_projection():
+    spec = {"name": "conv_decoder", "filters": [3, 2], "activation": "tanh"}
+    network = networks.build(spec, image_shape=SQUARE, **CODES)
+    activations = [layer.activation.__name__ for layer in network.layers if hasattr(layer, "activation")]
+    assert activations == ["linear", "tanh", "tanh", "linear"]  # project, its activation, deconv_0, raw
+
+
+def test_generator_gives_intensities():
+    network = _build("dcgan_generator")
+    images = network(100 * _inputs(network, 64) - 50).numpy()
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert images.std() > 0.1  # neither saturated everywhere nor constant
+
+
+def test_generator_keeps_batch_statistics_in_training_only():
+    network = _build("dcgan_generator")
+    z = _inputs(network, 16)
+    statistics = [variable.numpy() for variable in network.non_trainable_variables]
+    network(z, training=False)
+    for variable, before in zip(network.non_trainable_variables, statistics, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), before)
+    network(z, training=True)
+    moved = [
+        bool((variable.numpy() != before).any())
+        for variable, before in zip(network.non_trainable_variables, statistics, strict=True)
+    ]
+    assert all(moved)
+
+
+@pytest.mark.parametrize(("norm", "mixes"), [("none", False), ("spectral", False), ("batch", True)])
+def test_only_batch_norm_mixes_a_batch_in_training(norm, mixes):
+    """A discriminator with BatchNorm sees its images together: real and fake ones must come in two batches."""
+    spec = {"name": "dcgan_discriminator", "filters": [2, 3], "norm": norm}
+    network = networks.build(spec, image_shape=SQUARE)
+    images = _inputs(network, 6)
+    weights = network.get_weights()
+    together = network(images, training=True)
+    network.set_weights(weights)  # every pass in training moves the power iteration on: start it at the same place
+    difference = np.abs(network(images[:3], training=True) - together[:3]).max()
+    assert (difference > 1e-3) if mixes else (difference < 1e-6)
+
+
+def test_discriminator_normalises_all_convolutions_but_the_first():
+    """As Radford et al. 2016 do: BatchNorm on every layer made their samples oscillate."""
+    network = networks.build({"name": "dcgan_discriminator", "filters": [2, 3, 4]}, image_shape=SQUARE)
+    order = [type(layer).__name__ for layer in network.layers[1:]]
+    block = ["Conv2D", "BatchNormalization", "LeakyReLU"]
+    assert order == ["Conv2D", "LeakyReLU", *block, *block, "Flatten", "Dense", "Reshape"]
+
+
+def test_discriminator_refuses_an_unknown_norm():
+    with pytest.raises(ValueError, match=r"`norm` must be 'batch', 'spectral' or 'none'\. Received: 'layer'"):
+        networks.build({"name": "dcgan_discriminator", "filters": [2], "norm": "layer"}, image_shape=SQUARE)
+
+
+def test_spectral_norm_bounds_every_layer():
+    """Miyato et al. 2018: W / sigma(W), sigma by power iteration, in every layer, the last included."""
+    network = _build("dcgan_discriminator spectral")
+    images = _inputs(network)
+    for layer in _inner_layers(network):
+        layer.kernel.assign(3 * layer.kernel + 0.1)
+    for _ in range(30):
+        network(images, training=True)
+    wrapped = [layer for layer in network.layers if isinstance(layer, layers.SpectralNormalization)]
+    assert len(wrapped) == 3
+    for layer in wrapped:
+        kernel = layer.layer.kernel.numpy()
+        assert np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("case", ["dcgan_discriminator", "cnn_classifier"])
+def test_dropout_is_for_training_only(case):
+    network = _build(case)
+    rates = [layer.rate for layer in network.layers if isinstance(layer, layers.Dropout)]
+    assert set(rates) == {CASES[case][0]["dropout"]}
+    images = _inputs(network, 32)
+
+    def run(training):
+        outputs = network(images, training=training)
+        return np.asarray(outputs["logits"] if isinstance(outputs, dict) else outputs)
+
+    np.testing.assert_array_equal(run(False), run(False))
+    assert (run(True) != run(True)).any()
+
+
+def test_classifier_halves_the_image_once_per_pair():
+    spec = {"name": "cnn_classifier", "filters": [2, 3], "units": 5}
+    network = networks.build(spec, image_shape=(28, 28, 1), outputs={"logits": 4})
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    assert [layer.output.shape[1:] for layer in convolutions] == [(28, 28, 2), (14, 14, 2), (14, 14, 3), (7, 7, 3)]
+
+
+def test_classifier_features_are_those_the_logits_read():
+    network = _build("cnn_classifier")
+    outputs = network(_inputs(network))
+    kernel, bias = network.get_layer("logits").get_weights()
+    np.testing.assert_allclose(outputs["features"] @ kernel + bias, outputs["logits"], atol=1e-6)
+    assert np.min(outputs["features"]) >= 0  # after their ReLU
+
+
+# === GatedDense ===
+
+
+def _gated(units=3, features=4, **kwargs):
+    layer = GatedDense(units, **kwargs)
+    layer.build((None, features))
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=(features, 2 * units)), rng.normal(size=2 * units)])
+    return layer
+
+
+def test_gated_dense_is_its_formula():
+    layer = _gated()
+    x = np.random.default_rng(1).normal(size=(7, 4)).astype("float32")
+    kernel, bias = layer.get_weights()
+    value, gate = x @ kernel[:, :3] + bias[:3], x @ kernel[:, 3:] + bias[3:]
+    outputs = layer(x)
+    assert outputs.dtype == "float32"
+    np.testing.assert_allclose(outputs, value / (1 + np.exp(-gate.astype("float64"))), rtol=1e-5, atol=1e-6)
+    assert layer.compute_output_shape((None, 4)) == (None, 3)
+    assert keras.KerasTensor((None, 4)).shape[:1] + layer(keras.KerasTensor((None, 4))).shape[1:] == (None, 3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_gated_dense_follows_its_policy(policy):
+    layer = _gated(dtype=policy)
+    assert layer(np.ones((2, 4), "float32")).dtype == policy.removeprefix("mixed_")
+    assert layer.dense.compute_dtype == policy.removeprefix("mixed_")
+    assert {variable.dtype for variable in layer.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_gated_dense_survives_its_config(policy):
+    layer = _gated(dtype=policy, name="gate", trainable=False)
+    twin = GatedDense.from_config(json.loads(json.dumps(layer.get_config())))
+    assert (twin.units, twin.name, twin.dtype_policy.name, twin.trainable) == (3, "gate", policy, False)
+    twin.build((None, 4))
+    twin.set_weights(layer.get_weights())
+    x = np.random.default_rng(1).normal(size=(7, 4)).astype("float32")
+    np.testing.assert_array_equal(twin(x), layer(x))
+    assert keras.saving.get_registered_name(GatedDense) == "keras_genzoo>GatedDense"  # the name in saved files
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_gated_dense_survives_a_keras_file(tmp_path, dtype):
+    network = _build("mlp_decoder gated", dtype=dtype)
+    network.save(tmp_path / "network.keras")
+    twin = keras.saving.load_model(tmp_path / "network.keras")
+    assert [layer.units for layer in twin.layers if isinstance(layer, GatedDense)] == [3, 5]
+    z = _inputs(network)
+    np.testing.assert_array_equal(twin(z), network(z))

@@ -1,0 +1,70 @@
+"""The wheel and the checkout: what is built installs elsewhere and finds its presets and data."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The project's wheel, built from this checkout; needs no index, since the build's own package is installed."""
+    pytest.importorskip("build")
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_presets_and_data(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in (ROOT / "zoo_configs").iterdir():
+        if folder.is_dir():
+            for file in folder.iterdir():
+                assert f"keras_genzoo/zoo_configs/{folder.name}/{file.name}" in names
+    assert sum(name.startswith("keras_genzoo/_data/mnist/") for name in names) >= 4
+    assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+
+
+def test_the_wheel_works_in_a_clean_environment_from_another_directory(wheel, tmp_path):
+    """Installed into an environment of its own, which borrows only the dependencies of this one."""
+    home = tmp_path / "clean"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "--no-deps", "--no-index", wheel], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    site = next((home / "lib").glob("python*/site-packages"))
+    dependencies = Path(next(path for path in sys.path if path.endswith("site-packages")))
+    (site / "dependencies.pth").write_text(f"{dependencies}\n")
+    script = (
+        "import keras_genzoo as gz, pathlib; print(pathlib.Path(gz.__file__).parent); "
+        "vae = gz.load('vae_mnist'); print(vae.sample(2, seed=0).shape, len(gz.data.arrays('mnist', 'test')[0]))"
+    )
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder, rest = done.stdout.strip().splitlines()[-2:]
+    assert Path(folder) == site / "keras_genzoo"
+    assert rest == "(2, 28, 28, 1) 10000"
+    done = subprocess.run([home / "bin" / "keras-genzoo", "list"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "vae_mnist" in done.stdout
+
+
+def test_setup_cfg_covers_every_package():
+    import configparser
+
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    packages = {line for line in config["options"]["packages"].splitlines() if line}
+    found = {".".join(path.relative_to(ROOT).parts[:-1]) for path in (ROOT / "keras_genzoo").rglob("__init__.py")} | {
+        "keras_genzoo.zoo_configs"
+    }
+    assert packages == found

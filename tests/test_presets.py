@@ -1,0 +1,186 @@
+"""Presets: the schema's errors, and every folder of the zoo against its weights, golden outputs, numbers and card."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_genzoo import cards, evaluation, presets, zoo
+from keras_genzoo.errors import ZooError
+
+NAMES = presets.names()
+GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
+    "ae_mnist": {"squared_error": ("<=", 3.0)},
+    "vae_mnist": {"nll": ("<=", 87.0)},
+    "dcgan_mnist": {"classes_covered": (">=", 10), "label_histogram_kl": ("<=", 0.01)},
+    "classifier_mnist": {"accuracy": (">=", 0.993)},
+}
+
+
+@pytest.fixture(scope="module")
+def model(request):
+    """A preset's model, loaded once for all its tests."""
+    return zoo.load(request.param)
+
+
+def vae_text(**replaced):
+    text = (presets.CONFIGS / "vae_mnist" / presets.PRESET_FILE).read_text()
+    for old, new in replaced.values():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_zoo_holds_the_presets_it_promises():
+    assert set(GOAL) == set(NAMES)
+    for row in presets.list_presets():
+        assert row["parameters"] > 0
+        assert row["value"] is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_measured_numbers_are_of_these_weights_and_reach_the_goal(name):
+    preset = presets.find(name)
+    metrics = preset.record(presets.METRICS_FILE)
+    assert metrics["weights_sha256"] == preset.record(presets.WEIGHTS_RECORD)["sha256"]
+    keys = {"metric", "value", "n", "split", "seed", "protocol", "unit", "commit"}
+    assert all(set(row) == keys for row in metrics["rows"])
+    rows = {row["metric"]: row for row in metrics["rows"]}
+    assert metrics["rows"][0]["metric"] == preset.evaluation.metric
+    for metric, (comparison, bound) in GOAL[name].items():
+        assert rows[metric]["n"] == 10_000
+        assert rows[metric]["split"] == "test"
+        value = rows[metric]["value"]
+        assert value <= bound if comparison == "<=" else value >= bound
+
+
+def test_generated_documents_have_not_drifted():
+    root = presets.CONFIGS.parent
+    if not (root / "README.md").is_file():
+        pytest.skip("an installed package has no README beside it")
+    for path, text in cards.documents(root).items():
+        assert path.read_text() == text, f"{path} is out of date: run `make cards`"
+
+
+@pytest.mark.parametrize("model", NAMES, indirect=True)
+class TestEveryPreset:
+    def test_golden_outputs(self, model):
+        with np.load(model.preset.folder / presets.GOLDEN_FILE) as stored:
+            endpoints = model.endpoints()
+            assert {key.split("/")[0] for key in stored} == set(endpoints)
+            for key in stored:
+                endpoint, kind, *output = key.split("/")
+                if kind == "out":
+                    actual = model.run_endpoint(endpoint, stored[f"{endpoint}/in"])[output[0]]
+                    # Another CPU adds in another order; these networks multiply sums of up to 1,000 float32 terms.
+                    np.testing.assert_allclose(actual, stored[key], rtol=1e-3, atol=1e-3)
+
+    def test_folder_is_small_and_complete(self, model):
+        folder = model.preset.folder
+        assert {"preset.yaml", "README.md", "metrics.json", "weights.json", "model.weights.h5", "golden.npz"} <= {
+            path.name for path in folder.iterdir()
+        }
+        assert (folder / presets.GOLDEN_FILE).stat().st_size < 200_000
+        record = model.preset.record(presets.WEIGHTS_RECORD)
+        assert record["parameters"] == zoo.parameter_count(model)
+        if model.preset.family != "classifier":
+            assert (folder / presets.SAMPLES_FILE).read_bytes().startswith(b"\x89PNG")
+
+    def test_fit_goes_on_from_the_trained_weights(self, model, mnist):
+        data = {"x": mnist[:128]}
+        if model.preset.family == "classifier":
+            data["y"] = np.zeros(128, int)
+        twin = zoo.load(model.preset.name)
+        history = twin.fit(**data, epochs=1, batch_size=64, verbose=0).history
+        assert all(np.isfinite(values).all() for values in history.values())
+        assert int(twin.train_steps.numpy()) == model.preset.record(presets.WEIGHTS_RECORD)["train_steps"] + 2
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+    def test_loads_under_mixed_precision(self, model, dtype):
+        mixed = zoo.load(model.preset.name, dtype=dtype)
+        assert mixed.dtype_policy.name == dtype
+        for a, b in zip(mixed.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_headlines_can_be_measured_again_from_the_weights():
+    """On a part of the test images, quickly: the stored numbers are these weights' and no others'."""
+    stored = {row["metric"]: row["value"] for row in presets.find("ae_mnist").record(presets.METRICS_FILE)["rows"]}
+    rows = {row["metric"]: row["value"] for row in evaluation.evaluate("ae_mnist")}
+    assert rows["squared_error"] == pytest.approx(stored["squared_error"], rel=1e-4)
+    rows = {row["metric"]: row for row in evaluation.evaluate("classifier_mnist")}
+    stored = presets.find("classifier_mnist").record(presets.METRICS_FILE)["rows"][0]["value"]
+    assert rows["accuracy"]["value"] == pytest.approx(stored, abs=2e-4)  # two images of 10,000
+
+
+@pytest.mark.parametrize(
+    ("replaced", "complaint"),
+    [
+        (("latent_dim: 40", "latent_dims: 40"), r"unknown key `model.latent_dims`. Did you mean latent_dim\?"),
+        (("epochs:", "epoch:"), r"unknown key `training.epoch`. Did you mean epochs\?"),
+        (("family: vae", "familly: vae"), r"unknown key `familly`. Did you mean family\?|key `family` is missing"),
+        (("{name: adam,", "{name: adam, momentums: 1,"), r"unknown key `training.optimizers.optimizer.momentums`"),
+        (("gated: true", "gatted: true"), r"unknown key `model.encoder.gatted`. Did you mean gated\?"),
+        (("name: mlp_encoder", "name: mpl_encoder"), r"`model.encoder.name` must be one of .*mlp_encoder"),
+        (("latent_dim: 40", "latent_dim: forty"), r"`model.latent_dim`: .*integer. Received: 'forty'"),
+        (("latent_dim: 40", "latent_dim: 40.5"), r"`model.latent_dim`: .*Received: 40.5"),
+        (("latent_dim: 40", "latent_dim: true"), r"`model.latent_dim`: .*integer. Received: True"),
+        (("beta: 1.0", "beta: -1"), r"`beta` must be >= 0. Received: -1.*preset.yaml: model"),
+        (("likelihood: bernoulli", "likelihood: bernouli"), r"`model.likelihood`: .*'bernoulli' or 'gaussian'"),
+        (("batch_size: ", "batch_size: -"), r"`training.batch_size`: .*greater than or equal to 1"),
+        (("binarize: dynamic", "binarize: no"), r"`data.binarize`: .*'dynamic'. Received: 'no'"),
+        (("    optimizer: {", "    g_optimizer: {"), r"`training.optimizers` of a vae must be \['optimizer'\]"),
+        (("  latent_dim: 40\n", ""), r"key `model.latent_dim` is missing"),
+        (("family: vae", "family: [vae"), r"is not YAML"),
+    ],
+)
+def test_a_bad_preset_yaml_names_file_key_and_fix(replaced, complaint, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "preset.yaml").write_text(vae_text(it=replaced))
+    with pytest.raises(ZooError, match=complaint) as error:
+        zoo.load(folder, weights=None)
+    assert str(folder / "preset.yaml") in str(error.value)
+
+
+def test_yaml_reads_numbers_as_people_write_them():
+    text = vae_text(it=("learning_rate: 1e-3", "learning_rate: 1e-4"))
+    preset = presets.parse(text, origin="test")
+    assert preset.training.optimizers["optimizer"].learning_rate == 1e-4
+    assert presets.parse(presets.dump(preset), origin="dump") == preset
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(ZooError, match=r"Unknown preset 'vae_mist'. Did you mean vae_mnist"):
+        presets.find("vae_mist")
+    with pytest.raises(ZooError, match=r"Unknown preset 'zzz'. Known: .*vae_mnist"):
+        presets.find("zzz")
+    with pytest.raises(ZooError, match=r"No preset in './vae_mnist_'"):
+        presets.find("./vae_mnist_")
+
+
+def test_a_name_never_means_a_folder(tmp_path, monkeypatch):
+    """`load("mine")` must not pick a folder of the working directory up by accident; the error says how to ask."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "preset.yaml").write_text(vae_text())
+    with pytest.raises(ZooError, match=r"write ./mine"):
+        presets.find("mine")
+    assert presets.find("./mine").name == "mine"
+
+
+def test_a_broken_record_is_named(tmp_path):
+    (tmp_path / "preset.yaml").write_text(vae_text())
+    (tmp_path / "weights.json").write_text('{"file": ')
+    with pytest.raises(ZooError, match=r"weights.json is not JSON"):
+        zoo.load(tmp_path)
+
+
+def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "preset.yaml").write_text(vae_text())
+    (tmp_path / "metrics.json").write_text("{}")
+    preset = presets.find(tmp_path)
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(ZooError, match="No space left"):
+        evaluation.write(preset, [{"metric": "nll"}])
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {}

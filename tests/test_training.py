@@ -1,0 +1,121 @@
+"""train: what was stopped and goes on ends where an unbroken run ends, to the bit."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from test_zoo import PRESET
+
+import keras_genzoo as gz
+from keras_genzoo import presets
+from keras_genzoo.errors import ZooError
+
+GAN = """
+family: gan
+description: A tiny GAN for the tests.
+data: {name: mnist}
+model:
+  latent_dim: 4
+  generator: {name: dcgan_generator, filters: [4, 4], kernel_size: 4}
+  discriminator: {name: dcgan_discriminator, filters: [4, 4], kernel_size: 4, dropout: 0.2}
+training:
+  epochs: 3
+  batch_size: 6000
+  optimizers:
+    g_optimizer: {name: adam, learning_rate: 1e-3, schedule: cosine, beta_1: 0.5}
+    d_optimizer: {name: adam, learning_rate: 1e-3, beta_1: 0.5}
+evaluation: {metric: frechet_distance, n_samples: 100}
+"""
+
+
+def preset_of(text, folder):
+    folder.mkdir(parents=True)
+    (folder / "preset.yaml").write_text(text)
+    return presets.find(folder)
+
+
+class Stopped(Exception):
+    """What a pulled plug looks like from inside."""
+
+
+@pytest.mark.parametrize(("text", "dtype"), [(PRESET, None), (GAN, None), (GAN, "mixed_float16")])
+def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeypatch):
+    preset = preset_of(text, tmp_path / "preset")
+    unbroken = gz.train(preset, tmp_path / "unbroken", dtype=dtype, verbose=0)
+
+    fit = type(unbroken).fit
+
+    def fit_until_stopped(self, *arguments, callbacks, **keywords):
+        def stop(batch, logs):
+            if int(self.train_steps.numpy()) >= steps_before_stop:
+                raise Stopped
+
+        return fit(
+            self,
+            *arguments,
+            callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_train_batch_end=stop)],
+            **keywords,
+        )
+
+    steps_before_stop = int(unbroken.train_steps.numpy()) // 3 + 2  # inside the second epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(type(unbroken), "fit", fit_until_stopped)
+        with pytest.raises(Stopped):
+            gz.train(preset, tmp_path / "resumed", dtype=dtype, verbose=0)
+    assert not (tmp_path / "resumed").exists()
+    assert json.loads((tmp_path / "resumed.partial" / "state.json").read_text())["epoch"] == 1
+
+    keras.utils.set_random_seed(99)  # the next process would not share this one's random state
+    resumed = gz.train(preset, tmp_path / "resumed", dtype=dtype, verbose=0)
+    assert not (tmp_path / "resumed.partial").exists()
+    for a, b in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for key in resumed.OPTIMIZERS:
+        ours, theirs = getattr(resumed, key).variables, getattr(unbroken, key).variables
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+    np.testing.assert_array_equal(gz.load(tmp_path / "resumed").get_weights()[0], unbroken.get_weights()[0])
+
+
+def test_a_partial_run_of_another_configuration_is_not_continued(tmp_path, monkeypatch):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_genzoo.zoo.save", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
+    other = preset_of(PRESET.replace("latent_dim: 4", "latent_dim: 5"), tmp_path / "other")
+    with pytest.raises(ZooError, match=r"out.partial holds a run of another configuration"):
+        gz.train(other, tmp_path / "out", epochs=1, verbose=0)
+    gz.train(preset, tmp_path / "out", epochs=1, verbose=0)  # the right one only has to be saved
+
+
+def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
+    preset = preset_of(PRESET.replace("2000", "500").replace("1e-3", "5e-3"), tmp_path / "preset")
+    model = gz.train(preset, tmp_path / "a", verbose=0)
+    again = gz.train(preset, tmp_path / "b", verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+    test = gz.data.load("mnist", "test", binarize="dynamic", batch_size=1000)
+    before = gz.load(tmp_path / "a", weights=None).evaluate(test, verbose=0, return_dict=True)["loss"]
+    after = gz.load(tmp_path / "a").evaluate(test, verbose=0, return_dict=True)["loss"]
+    # 206 nats is what the best constant (each pixel's mean) reaches: below it, the codes carry something.
+    assert before > 540
+    assert after < 190
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path):
+    preset = preset_of(PRESET.replace("1e-3, schedule: cosine", "1e30"), tmp_path / "preset")
+    with pytest.raises(ZooError, match=r"stopped at a loss that is not finite in epoch \d.*Lower the learning rate"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_arguments(tmp_path):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    with pytest.raises(ZooError, match="exists"):
+        gz.train(preset, tmp_path / "preset")
+    with pytest.raises(ZooError, match=r"`epochs` must be >= 1. Received: 0"):
+        gz.train(preset, tmp_path / "out", epochs=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZooError, match="Cannot write"):
+        gz.train(preset, tmp_path / "file" / "out", epochs=1, verbose=0)

@@ -1,0 +1,170 @@
+"""load and save: weights that are checked, folders that are whole or absent."""
+
+import json
+
+import numpy as np
+import pytest
+
+import keras_genzoo as gz
+from keras_genzoo import presets, zoo
+from keras_genzoo.errors import ZooError
+
+PRESET = """
+family: vae
+description: A tiny VAE for the tests.
+data: {name: mnist, binarize: dynamic}
+model:
+  latent_dim: 4
+  encoder: {name: mlp_encoder, units: [16]}
+  decoder: {name: mlp_decoder, units: [16]}
+training:
+  epochs: 3
+  batch_size: 2000
+  optimizers:
+    optimizer: {name: adam, learning_rate: 1e-3, schedule: cosine}
+evaluation: {metric: nll, n_importance_samples: 3, n_samples: 100}
+"""
+
+
+@pytest.fixture
+def preset(tmp_path):
+    folder = tmp_path / "tiny_vae"
+    folder.mkdir()
+    (folder / "preset.yaml").write_text(PRESET)
+    return presets.find(folder)
+
+
+@pytest.fixture
+def saved(preset, tmp_path):
+    """A saved preset folder and the model in it."""
+    model = gz.load(preset.folder, weights=None)
+    gz.save(model, tmp_path / "saved")
+    return tmp_path / "saved", model
+
+
+def test_save_and_load_give_the_same_model(saved):
+    folder, model = saved
+    again = gz.load(folder)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(again.sample(3, seed=1), model.sample(3, seed=1))
+    assert again.preset.training == model.preset.training
+    assert {path.name for path in folder.iterdir()} == {"preset.yaml", "model.weights.h5", "weights.json", "golden.npz"}
+    assert (folder / "model.weights.h5").stat().st_size < 1.2 * 4 * zoo.parameter_count(model) + 50_000
+
+
+def test_a_fine_tuned_model_round_trips_without_its_optimizer(saved, mnist, tmp_path):
+    folder, _ = saved
+    model = gz.load(folder)
+    model.fit(mnist, epochs=1, verbose=0)
+    gz.save(model, tmp_path / "tuned")
+    again = gz.load(str(tmp_path / "tuned"))
+    assert int(again.train_steps.numpy()) == 16 // 4
+    np.testing.assert_array_equal(again.decode(np.ones((1, 4))), model.decode(np.ones((1, 4))))
+    # h5py lists what the file holds: no optimizer state in what people download
+    import h5py
+
+    with h5py.File(tmp_path / "tuned" / "model.weights.h5") as file:
+        held = []
+        file.visit(held.append)
+    assert not any("optimizer" in key for key in held)
+
+
+def test_mixed_precision_weights_are_saved_as_float32(preset, tmp_path):
+    model = gz.load(preset.folder, weights=None, dtype="mixed_bfloat16")
+    gz.save(model, tmp_path / "mixed")
+    again = gz.load(tmp_path / "mixed")
+    assert again.dtype_policy.name == "float32"
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_learning_rates_of_loaded_models(saved):
+    folder, _ = saved
+    assert float(gz.load(folder).optimizer.learning_rate) == pytest.approx(1e-4)
+    assert float(gz.load(folder, weights=None).optimizer.learning_rate) == pytest.approx(1e-3)
+
+
+def test_existing_folders_are_kept(saved):
+    folder, model = saved
+    (folder / "note.txt").write_text("mine")
+    with pytest.raises(ZooError, match="exists"):
+        gz.save(model, folder)
+    assert (folder / "note.txt").read_text() == "mine"
+    gz.save(model, folder, overwrite=True)
+    gz.load(folder)
+    assert not (folder / "note.txt").exists()
+
+
+def test_an_interrupted_save_leaves_what_was_there(saved, monkeypatch):
+    folder, model = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(zoo, "golden", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        gz.save(model, folder, overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        gz.save(model, folder.parent / "other")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in folder.parent.iterdir()} == {"tiny_vae", "saved"}
+
+
+def test_damaged_weights_are_refused(saved):
+    folder, _ = saved
+    file = folder / "model.weights.h5"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    with pytest.raises(ZooError, match=r"model.weights.h5 is truncated or replaced: \d+ bytes, \d+ expected"):
+        gz.load(folder)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    file.write_bytes(flipped)
+    with pytest.raises(ZooError, match=r"model.weights.h5 is damaged or replaced: its SHA-256"):
+        gz.load(folder)
+    file.unlink()
+    with pytest.raises(ZooError, match=r"has no weights .* keras-genzoo train"):
+        gz.load(folder)
+    gz.load(folder, weights=None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("latent_dim: 4", "latent_dim: 5"), ("units: [16]", "units: [16, 16]"), ("units: [16]", "units: []")],
+    ids=["wider", "deeper", "shallower"],
+)
+def test_weights_of_another_architecture_are_refused(saved, preset, old, new):
+    folder, _ = saved
+    (preset.folder / "preset.yaml").write_text(PRESET.replace(old, new))
+    with pytest.raises(ZooError, match=r"model.weights.h5 does not hold the weights of this VAE"):
+        gz.load(preset.folder, weights=folder / "model.weights.h5")
+
+
+def test_weights_of_another_family_are_refused(saved):
+    folder, _ = saved
+    with pytest.raises(ZooError, match="does not hold the weights of this Autoencoder"):
+        gz.load("ae_mnist", weights=folder / "model.weights.h5")
+    with pytest.raises(ZooError, match=r"'nowhere.weights.h5' does not exist"):
+        gz.load("ae_mnist", weights="nowhere.weights.h5")
+    (folder / "text.weights.h5").write_text("not HDF5")
+    with pytest.raises(ZooError, match="does not hold the weights"):
+        gz.load("ae_mnist", weights=folder / "text.weights.h5")
+
+
+def test_unwritable_places_are_named(saved, tmp_path):
+    _, model = saved
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZooError, match=r"Cannot write .*file/inside"):
+        gz.save(model, tmp_path / "file" / "inside")
+
+
+def test_a_model_without_preset_cannot_be_saved_as_one(tiny, tmp_path):
+    with pytest.raises(ZooError, match="no `preset`"):
+        gz.save(tiny("vae"), tmp_path / "x")
+
+
+def test_weights_record(saved):
+    folder, model = saved
+    record = json.loads((folder / "weights.json").read_text())
+    assert record["sha256"] == zoo.sha256(folder / "model.weights.h5")
+    # by hand: 784*16+16 + 2*(16*4+4) + 4*16+16 + 16*784+784
+    assert record["parameters"] == 12_560 + 136 + 80 + 13_328 == zoo.parameter_count(model)
+    assert set(record["versions"]) == {"keras_genzoo", "keras"}
