@@ -59,9 +59,30 @@ def presets_table():
 
 def benchmark_table(results):
     """The README's table of speed in Markdown, from benchmarks/results/throughput.json."""
-    lines = ["| what | ours | peer | ratio |", "|---|---|---|---|"]
-    for row in results["rows"]:
-        lines.append(f"| {row['what']} | {row['ours']} | {row['peer']} | **{row['ratio']:.2f}** |")
+    about, seconds = results["about"], {key: row["median"] for key, row in results["import"].items()}
+    lines = ["| what | keras_genzoo | compared with | ratio |", "|---|---|---|---|"]
+    for name, rows in results["fit"].items():
+        ours, peer = rows["keras_genzoo"], rows["keras.io style"]
+        lines.append(
+            f"| `fit` of {name}'s networks | {ours['median']:,.0f} images/s "
+            f"| {peer['median']:,.0f} images/s, written as the keras.io example | **{peer['ratios'][0]:.2f}** |"
+        )
+    for name, row in results["sample"].items():
+        lines.append(
+            f"| warm `sample(64)` of {name} | {row['sample']:.2f} ms "
+            f"| {row['tf.function']:.2f} ms, its bare `tf.function` (`predict`: {row['predict']:.0f}) "
+            f"| **{row['ratio']:.2f}** |"
+        )
+    start, bare, load = (
+        seconds[key] for key in ("import keras_genzoo", "import tensorflow, keras", "keras_genzoo.load('vae_mnist')")
+    )
+    lines += [
+        f"| `import keras_genzoo` | {start:.3f} s | | |",
+        f'| `load("vae_mnist")` | {load:.2f} s | {bare:.1f} s, `import tensorflow, keras` before it | |',
+        "",
+        f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}; "
+        f"medians of {results['rounds']} interleaved rounds of `make benchmark`.",
+    ]
     return "\n".join(lines)
 
 

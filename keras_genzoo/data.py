@@ -242,10 +242,8 @@ def _from_tfds(name, split, data_dir):
         try:
             builder.download_and_prepare(download_config=config)
         except tfds.download.download_manager.NonMatchingChecksumError as error:
-            reason = str(error).split(".", 1)[0]
-            raise ZooError(
-                f"An original file of {name} in {originals or 'the download'} is damaged: {reason}"
-            ) from None
+            reason = " ".join(str(error).split("* Expected")[0].split()).rstrip(":")
+            raise ZooError(f"An original file of {name} is damaged: {reason}; fetch it again") from None
     if split not in builder.info.splits:
         raise ZooError(f"{name} has the splits {', '.join(builder.info.splits)}. Received: {split!r}")
     if "image" not in builder.info.features:
