@@ -29,9 +29,8 @@ class ZooModel(keras.Model):
         name: Name of the model.
     """
 
-    OPTIMIZERS: ClassVar = {
-        "optimizer": "trainable_variables"
-    }  # argument of compile -> attribute: the variables it owns
+    # Argument of compile -> attribute that holds the variables it moves.
+    OPTIMIZERS: ClassVar = {"optimizer": "trainable_variables"}
     LOSSES = ("loss",)  # what train_step and test_step report; the first is what a user watches
 
     def __init__(self, *, image_shape, seed=None, dtype=None, name=None):
@@ -228,7 +227,8 @@ class ZooModel(keras.Model):
         elif isinstance(data, tf.data.Dataset):
             # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.
             spec = data.element_spec[0] if isinstance(data.element_spec, tuple) else data.element_spec
-            _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
+            if spec.shape.rank is not None:
+                _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
             for batch in data.take(1).as_numpy_iterator():
                 self.check_images(batch[0] if isinstance(batch, tuple) else batch, argument)
 
@@ -260,8 +260,6 @@ def check_spec(spec):
 
 
 def _check_shape_and_dtype(shape, dtype, image_shape, argument):
-    if shape.rank is None if isinstance(shape, tf.TensorShape) else False:
-        return
     if len(shape) != 4 or tuple(shape)[1:] != image_shape:
         expected = ", ".join(map(str, image_shape))
         raise ZooError(f"`{argument}` must have shape (n, {expected}). Received: {tuple(shape)}")
