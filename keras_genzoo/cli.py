@@ -238,13 +238,14 @@ def _print_metrics(rows):
 def _print_table(header, rows):
     import rich.box
     import rich.console
+    import rich.markup
     import rich.table
 
     # Beyond a terminal nobody wraps for us: `keras-genzoo list | grep vae` gets whole lines.
     console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
     table = rich.table.Table(*header, box=rich.box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(rich.markup.escape, row))  # `[log p(x|z)]` is no markup
     console.print(table)
 
 
