@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_genzoo import presets
 from keras_genzoo.errors import ZooError
 
-_LABELS = {"nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR"}
+_LABELS = {"pca": "PCA", "nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR"}
 
 
 def metrics_table(preset):

@@ -115,7 +115,7 @@ def _reconstruction(model, test):
         test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
         test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
         test.row(
-            f"pca{d}_squared_error",
+            "pca_squared_error",
             metrics.pca_squared_error(train, images, n_components=d),
             "per image",
             f"PCA with {d} components fitted on the training images: the linear code of that size",
