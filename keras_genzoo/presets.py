@@ -186,7 +186,8 @@ def validate(schema, content, *, origin, prefix=""):
     try:
         return schema.model_validate_json(json.dumps(content))
     except pydantic.ValidationError as failure:
-        error = failure.errors()[0]
+        # A misspelt key is both unknown and missing: the first says more.
+        error = min(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
     except TypeError as error:
         raise ZooError(f"{origin}: {error}; preset.yaml takes text, numbers, lists and mappings") from None
     *parents, key = error["loc"] or ("",)

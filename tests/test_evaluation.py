@@ -10,13 +10,14 @@ from keras_genzoo.errors import ZooError
 
 def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatch):
     """Chunks change memory, not the estimate; more draws raise the bound; it stays above the ELBO."""
-    vae = tiny("vae", compiled=False)
+    vae = tiny("vae", learning_rate=1e-2)
+    vae.fit(data.load("mnist", "train", binarize="dynamic", batch_size=100).take(100), verbose=0)  # so that z matters
     images = data.to_unit(data.binarize_fixed(data.arrays("mnist", "test")[0][:30], seed=0))
     few, elbo = evaluation.importance_weighted(vae, images, n_samples=4, seed=0)
     many, elbo_many = evaluation.importance_weighted(vae, images, n_samples=400, seed=0)
     assert few.shape == elbo.shape == (30,)
     assert np.all(few >= elbo - 1e-3)
-    assert many.mean() > few.mean()
+    assert many.mean() > few.mean() + 0.5
     monkeypatch.setattr(evaluation, "_IMAGES", 7)
     monkeypatch.setattr(evaluation, "_DRAWS", 33)
     chunked, elbo_chunked = evaluation.importance_weighted(vae, images, n_samples=400, seed=1)
