@@ -26,7 +26,11 @@ def main(argv=None):
         print(f"keras-genzoo: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "; the same command goes on from the last checkpoint" if arguments.command == "train" else ""
+        hint = (
+            "; the same command goes on from the last checkpoint, if there is one"
+            if arguments.command == "train"
+            else ""
+        )
         print(f"\nkeras-genzoo: stopped{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -34,8 +38,15 @@ def main(argv=None):
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line on bad usage, as on any bad input."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-genzoo",
         description="Pretrained, measured generative models for Keras: list, look, train, measure, export.",
         epilog="NAME is a preset of the zoo (see `keras-genzoo list`) or the path of a preset folder: ./my_preset.",
@@ -168,7 +179,7 @@ def _train(arguments):
         data_dir=arguments.data_dir,
         dtype=arguments.dtype,
         epochs=arguments.epochs,
-        verbose=1 if sys.stderr.isatty() else 2,
+        verbose=1 if sys.stdout.isatty() else 2,
     )
     print(out)
 
@@ -246,7 +257,9 @@ def _print_table(header, rows):
     table = rich.table.Table(*header, box=rich.box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*map(rich.markup.escape, row))  # `[log p(x|z)]` is no markup
-    console.print(table)
+    with console.capture() as text:  # printed by us: rich ends the process with 1 when `| head` closes the pipe
+        console.print(table)
+    print(text.get(), end="")
 
 
 if __name__ == "__main__":

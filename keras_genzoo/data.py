@@ -1,7 +1,7 @@
 """Name -> `tf.data` of images in [0, 1]. MNIST is bundled; other names come through TensorFlow Datasets.
 
 The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way. Order and noise are
-functions of (seed, epoch, batch), so a resumed run sees what an unbroken one would have seen.
+functions of (seed, epoch, batch): `stream` can begin at any epoch, so a resumed run sees what an unbroken one saw.
 """
 
 import functools

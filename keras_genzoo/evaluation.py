@@ -1,5 +1,6 @@
 """A model and its preset's protocol -> rows of metrics.json, on test images the model never saw."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import __version__, data, metrics, presets, zoo
+from keras_genzoo import __version__, data, distributions, losses, metrics, presets, zoo
 from keras_genzoo.errors import ZooError
-from keras_genzoo.progress import track
+from keras_genzoo.progress import track, working
 
 _JUDGE = {"mnist": "classifier_mnist"}  # data set -> the classifier whose features and labels measure samples
+_CLASSES = 10
 _IMAGES, _DRAWS = 100, 50  # importance weights of one call: constant memory whatever k
 
 
@@ -38,8 +40,6 @@ def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, 
     """
     if not isinstance(model, keras.Model):
         model = zoo.load(model)
-    if getattr(model, "preset", None) is None:
-        raise ZooError("The model has no preset, so no protocol to measure it by. Load it with keras_genzoo.load")
     for argument, value in {
         "n_images": n_images,
         "n_importance_samples": n_importance_samples,
@@ -47,7 +47,7 @@ def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, 
     }.items():
         if value is not None and value < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
-    preset = model.preset
+    preset = zoo.require_preset(model)
     protocol = preset.evaluation.model_copy(
         update={
             key: value
@@ -129,7 +129,7 @@ def _likelihood(model, test):
     binarization = "dynamic binarisation, drawn once" if test.preset.data.binarize else "grey values as they are"
     log_p, elbo = importance_weighted(model, images, n_samples=k, seed=protocol.seed, verbose=test.verbose)
     q = model.encode(images)
-    kl = 0.5 * np.sum(q.z_mean.astype("float64") ** 2 + np.exp(q.z_log_var) - 1 - q.z_log_var, axis=1)
+    kl = ops.convert_to_numpy(distributions.normal_kl(z_mean=q.z_mean, z_log_var=q.z_log_var)).astype("float64")
     return [
         test.row("nll", -log_p.mean(), "nats", f"importance-weighted bound, {k} samples of q(z|x), {binarization}"),
         test.row("nll_standard_error", log_p.std(ddof=1) / math.sqrt(len(log_p)), "nats", "over test images"),
@@ -164,7 +164,7 @@ def importance_weighted(model, images, *, n_samples, seed, verbose=False):
     @tf.function(reduce_retracing=True)
     def chunk(x, n):
         weights = model.log_weights(x, n_samples=n, seed=generator)
-        return ops.logsumexp(weights, axis=0), ops.sum(weights, axis=0)
+        return losses.importance_weighted_bound(weights) + math.log(n), ops.sum(weights, axis=0)
 
     log_p, elbo = np.full(len(images), -np.inf), np.zeros(len(images))
     for start in track(range(0, len(images), _IMAGES), "importance weighting", verbose=verbose):
@@ -181,47 +181,33 @@ def _samples(model, test):
     name = _JUDGE.get(test.preset.data.name)
     if name is None:
         return []
-    judge, n = zoo.load(name), test.protocol.n_samples
-    fake = judge.classify(model.sample(n, seed=test.protocol.seed))
-    real = judge.classify(data.to_unit(test.pixels))["features"]
-    pixels, labels = data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)
-    chosen = np.random.default_rng(test.protocol.seed).permutation(len(pixels))[:n]
-    train = judge.classify(data.to_unit(pixels[chosen]))["features"]
-    predicted = fake["logits"].argmax(1)
-    features = f"features of {name} ({checked_judge_hash(judge)}), not Inception-FID; {{}} vs {len(real)} test images"
+    n, seed = test.protocol.n_samples, test.protocol.seed
+    with working(f"judging {n} samples") if test.verbose else contextlib.nullcontext():
+        judge = zoo.load(name, dtype="float32")
+        pixels = data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)[0]
+        chosen = np.random.default_rng(seed).permutation(len(pixels))[:n]
+        real, train, fake = (
+            judge.classify(images)
+            for images in (data.to_unit(test.pixels), data.to_unit(pixels[chosen]), model.sample(n, seed=seed))
+        )
+        distances = {}
+        for metric in ("frechet_distance", "kernel_distance"):
+            measure = getattr(metrics, metric)
+            distances[metric] = measure(real["features"], fake["features"])
+            distances[f"{metric}_floor"] = measure(real["features"], train["features"])
+    sha256 = judge.preset.record(presets.WEIGHTS_RECORD)["sha256"][:12]  # a distance means nothing without it
+    judged_by = f"features of {name} (sha256 {sha256}), not Inception-FID"
+    rows = []
+    for metric, value in distances.items():
+        whose = "training images" if metric.endswith("floor") else "samples"
+        rows.append(test.row(metric, value, "", f"{judged_by}; {n} {whose} vs {len(test.pixels)} test images", n=n))
+    seen = fake["logits"].argmax(1)
+    kl = metrics.label_histogram_kl(seen, reference=test.labels, n_classes=_CLASSES)
+    covered = len(np.unique(seen))
     return [
-        test.row(
-            "frechet_distance",
-            metrics.frechet_distance(real, fake["features"]),
-            "",
-            features.format(f"{n} samples"),
-            n=n,
-        ),
-        test.row(
-            "frechet_distance_floor",
-            metrics.frechet_distance(real, train),
-            "",
-            features.format(f"{len(train)} training images"),
-            n=n,
-        ),
-        test.row(
-            "kernel_distance", metrics.kernel_distance(real, fake["features"]), "", features.format(f"{n} samples"), n=n
-        ),
-        test.row(
-            "kernel_distance_floor",
-            metrics.kernel_distance(real, train),
-            "",
-            features.format(f"{len(train)} training images"),
-            n=n,
-        ),
-        test.row("classes_covered", len(np.unique(predicted)), "of 10", f"classes {name} sees among the samples", n=n),
-        test.row(
-            "label_histogram_kl",
-            metrics.label_histogram_kl(predicted, reference=labels, n_classes=10),
-            "nats",
-            f"KL(labels {name} gives the samples || labels of the training set)",
-            n=n,
-        ),
+        *rows,
+        test.row("classes_covered", covered, f"of {_CLASSES}", f"classes {name} sees among the samples", n=n),
+        test.row("label_histogram_kl", kl, "nats", f"KL(classes {name} sees || labels of the test images)", n=n),
     ]
 
 
@@ -236,11 +222,6 @@ _MEASURES = {
     "gan": [_samples],
     "classifier": [_classification],
 }
-
-
-def checked_judge_hash(judge):
-    """The first 12 hex digits of the judge's weights' SHA-256, which a distance is worthless without."""
-    return "sha256 " + judge.preset.record(presets.WEIGHTS_RECORD)["sha256"][:12]
 
 
 def _rounded(value):

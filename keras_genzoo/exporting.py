@@ -4,12 +4,12 @@
 """
 
 import json
-import os
 import shutil
 import tempfile
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +19,7 @@ from keras_genzoo.errors import ZooError
 FORMATS = ("saved_model", "litert")
 QUANTIZATIONS = (None, "float16", "int8")
 _CHECKED, _CALIBRATION = 64, 256  # images that prove the agreement, and others that calibrate int8
+_SEEDS = {"test": 0, "train": 1}  # of the codes beside them
 
 # Largest error allowed, as a share of the range of Keras' output. Float formats are held to their worst value;
 # int8, whose single values may be off by more than a step, to its root mean square.
@@ -33,13 +34,13 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
     per endpoint, and no random op: noise is an input.
 
     Args:
-        model: A model from `load`. Whatever its precision policy, the export starts from float32.
-        out: Folder to write into. `saved_model/` or `NAME[_float16|_int8].tflite`, and beside it a report
+        model: A preset's name or path, or a model from `load`; whatever its precision policy, float32 is exported.
+        out: Folder to write into. `NAME_saved_model/` or `NAME[_float16|_int8].tflite`, and beside it a report
             `*.export.json` with bytes, SHA-256, ops and the measured agreement. Written aside, then renamed.
         format: "saved_model" or "litert".
         quantize: LiteRT only: None (float32), "float16" (weights), or "int8" (weights and activations, calibrated on
             training images; inputs and outputs stay float32).
-        data_dir: See `data.load`; int8 needs the preset's images.
+        data_dir: See `data.load`. The check takes test images of the preset's data; int8 also training images.
 
     Returns:
         The path of the SavedModel folder or of the .tflite file.
@@ -57,9 +58,11 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
         raise ZooError(f"`quantize` must be None, 'float16' or 'int8'. Received: {quantize!r}")
     if quantize and format != "litert":
         raise ZooError(f"`quantize` needs format='litert'. Received: format={format!r}, quantize={quantize!r}")
-    name = (model.preset.name if model.preset else None) or model.name
+    if not isinstance(model, keras.Model):
+        model = zoo.load(model)
+    name = zoo.require_preset(model).name
     out = Path(out).expanduser().resolve()
-    stem = "saved_model" if format == "saved_model" else "_".join(filter(None, (name, quantize))) + ".tflite"
+    stem = f"{name}_saved_model" if format == "saved_model" else "_".join(filter(None, (name, quantize))) + ".tflite"
     target = out / stem
     if target.is_dir() and not (target / "saved_model.pb").is_file():
         raise ZooError(f"{target} exists and is not a SavedModel; give another folder")
@@ -70,11 +73,12 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
         raise ZooError(f"Cannot write {out}: {error.strerror or error}") from None
     try:
         twin = _float32_twin(model)
-        inputs = _example_inputs(model, twin, data_dir)
+        checked = _example_inputs(model, twin, "test", _CHECKED, data_dir)
+        calibration = _example_inputs(model, twin, "train", _CALIBRATION, data_dir) if quantize == "int8" else None
         path = aside / stem
         _write_saved_model(twin, path if format == "saved_model" else aside / "graph", sampling=format == "saved_model")
         if format == "litert":
-            path.write_bytes(_convert(aside / "graph", list(twin.endpoints()), quantize, inputs["calibration"]))
+            path.write_bytes(_convert(aside / "graph", list(twin.endpoints()), quantize, calibration))
         run, ops_used = (_saved_model_runner if format == "saved_model" else _litert_runner)(path)
         report = {
             "preset": name,
@@ -82,17 +86,17 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
             "quantize": quantize,
             "file": stem,
             "bytes": _bytes(path),
-            "sha256": zoo.sha256(path / "saved_model.pb" if path.is_dir() else path),
+            "sha256": zoo.sha256(path),
             "ops": ops_used,
-            "agreement": _agreement(twin, run, inputs["checked"], quantize),
+            "agreement": _agreement(twin, run, checked, quantize),
             "versions": zoo.versions(),
         }
         report_path = aside / f"{stem}.export.json"
         report_path.write_text(json.dumps(report, indent=1) + "\n")
-        if target.is_dir():
-            os.rename(target, aside / "old")
-        os.rename(path, target)
-        os.replace(report_path, out / report_path.name)
+        zoo.put_in_place(path, target)
+        zoo.put_in_place(report_path, out / report_path.name)
+    except OSError as error:
+        raise ZooError(f"Cannot write {out}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
@@ -105,34 +109,25 @@ def _float32_twin(model):
     return twin
 
 
-def _example_inputs(model, twin, data_dir):
-    """Endpoint -> input array, for the check (test images) and for calibration (training images).
+def _example_inputs(model, twin, split, count, data_dir):
+    """Endpoint -> `{input name: array}` of real images, and of codes.
 
     Codes are draws of the prior where there is one, since users sample; else the codes of the images.
     """
-    inputs = {}
-    for purpose, split, count, seed in (("checked", "test", _CHECKED, 0), ("calibration", "train", _CALIBRATION, 1)):
-        endpoints = twin.endpoints()
-        images = z = None
-        if any(_takes_images(endpoint) for endpoint in endpoints.values()):
-            images = _preset_images(model, split, count, data_dir)
-        if hasattr(twin, "sample"):
-            z = twin.normal_latents(count, seed)
-        elif "encode" in endpoints:
-            z = twin.encode(images)
-        inputs[purpose] = {
-            name: {endpoint.inputs[0].name: images if _takes_images(endpoint) else z}
-            for name, endpoint in endpoints.items()
-        }
-    return inputs
-
-
-def _preset_images(model, split, count, data_dir):
-    if model.preset is None:
-        raise ZooError("The model has no preset, so no images to check the export on. Load it with keras_genzoo.load")
-    config = model.preset.data
-    pixels = data.arrays(config.name, split, data_dir=data_dir)[0][:count]
-    return data.to_unit(data.binarize_fixed(pixels, seed=0) if config.binarize else pixels)
+    endpoints = twin.endpoints()
+    images = z = None
+    if any(_takes_images(endpoint) for endpoint in endpoints.values()):
+        config = model.preset.data
+        pixels = data.arrays(config.name, split, data_dir=data_dir)[0][:count]
+        images = data.to_unit(data.binarize_fixed(pixels, seed=0) if config.binarize else pixels)
+    if hasattr(twin, "sample"):
+        z = twin.normal_latents(count, seed=_SEEDS[split])
+    elif "encode" in endpoints:
+        z = twin.encode(images)
+    return {
+        name: {endpoint.inputs[0].name: images if _takes_images(endpoint) else z}
+        for name, endpoint in endpoints.items()
+    }
 
 
 def _takes_images(endpoint):

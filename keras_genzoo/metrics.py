@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_genzoo.errors import ZooError
+
 
 def frechet_distance(real_features, fake_features):
     """Frechet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, eq. 6, squared form).
@@ -86,7 +88,7 @@ def pca_squared_error(train, test, *, n_components):
 def _features(real, fake):
     real, fake = np.asarray(real, "float64"), np.asarray(fake, "float64")
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < 2:
-        raise ValueError(f"Features must be (n, d) with n >= 2 and one d. Received: {real.shape} and {fake.shape}")
+        raise ZooError(f"Features must be (n, d) with n >= 2 and one d. Received: {real.shape} and {fake.shape}")
     return real, fake
 
 

@@ -22,7 +22,9 @@ METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class DataConfig(_Section):
@@ -59,8 +61,8 @@ class EvaluationConfig(_Section):
 
     metric: str  # the headline, one of those in metrics.json
     seed: Annotated[int, Field(ge=0)] = 0
-    n_importance_samples: Annotated[int, Field(ge=1)] | None = None
-    n_samples: Annotated[int, Field(ge=1)] | None = None
+    n_importance_samples: Annotated[int, Field(ge=1)] = 1000  # draws per image of a likelihood
+    n_samples: Annotated[int, Field(ge=2)] = 10_000  # generated images to judge
 
 
 class Preset(_Section):
@@ -112,6 +114,8 @@ def find(name):
     Raises:
         ZooError: Unknown name (with the nearest ones), missing folder, or a bad preset.yaml.
     """
+    if not isinstance(name, (str, Path)):
+        raise ZooError(f"`name` must be a preset's name or path. Received: {name!r}")
     if isinstance(name, Path) or "/" in str(name) or "\\" in str(name):
         folder = Path(name).expanduser()
         if not (folder / PRESET_FILE).is_file():
@@ -121,7 +125,11 @@ def find(name):
         if name not in names():
             where = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
             raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, names())}{where}")
-    preset = parse((folder / PRESET_FILE).read_text(), origin=str(folder / PRESET_FILE))
+    try:
+        text = (folder / PRESET_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"Cannot read {folder / PRESET_FILE}: {error}") from None
+    preset = parse(text, origin=str(folder / PRESET_FILE))
     preset._folder = folder.resolve()
     return preset
 

@@ -1,13 +1,14 @@
 """Training a preset from scratch: seeds, schedules, checkpoints, resume."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 
 import keras
 
-from keras_genzoo import data, zoo
+from keras_genzoo import data, presets, zoo
 from keras_genzoo.errors import ZooError
 
 _STATE = "state.json"
@@ -20,7 +21,7 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
     interruption goes on from it and ends with the weights an unbroken run would have given.
 
     Args:
-        preset: A `presets.Preset`.
+        preset: A preset's name or path, or a `presets.Preset`.
         out: Folder to write; it must not exist.
         data_dir: See `data.load`.
         dtype: Precision policy, see `zoo.load`.
@@ -34,6 +35,8 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
     Raises:
         ZooError: `out` exists or cannot be written, or the partial run is of another configuration.
     """
+    if not isinstance(preset, presets.Preset):
+        preset = presets.find(preset)
     out = Path(out).expanduser().resolve()
     if out.exists():
         raise ZooError(f"{out} exists; give another folder")
@@ -54,7 +57,7 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
         initial_epoch=state["epoch"],
         steps_per_epoch=steps_per_epoch,
         verbose=verbose,
-        callbacks=[keras.callbacks.TerminateOnNaN(), _Checkpoint(partial, state, config.epochs, checkpoint_every)],
+        callbacks=[_Checkpoint(partial, state, config.epochs, checkpoint_every)],
     )
     if state["epoch"] < config.epochs:
         raise ZooError(
@@ -89,14 +92,21 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
 
 
 class _Checkpoint(keras.callbacks.Callback):
-    """Keeps one checkpoint: the weights file first, then the small state file that names it."""
+    """Keeps one checkpoint: the weights file first, then the small state file that names it.
+
+    Stops at the first loss that is not finite (Keras' TerminateOnNaN knows only a loss called `loss`).
+    """
 
     def __init__(self, folder, state, epochs, every):
         super().__init__()
         self.folder, self.state, self.epochs, self.every = folder, state, epochs, every
 
+    def on_train_batch_end(self, batch, logs=None):
+        if not all(math.isfinite(value) for value in (logs or {}).values()):
+            self.model.stop_training = True
+
     def on_epoch_end(self, epoch, logs=None):
-        if self.model.stop_training:  # a loss that is not finite: keep what was good
+        if self.model.stop_training:  # keep what was good
             return
         self.state["history"].append({key: float(value) for key, value in (logs or {}).items()})
         done = epoch + 1
@@ -121,7 +131,10 @@ def _read_state(partial, preset, dtype):
     path = partial / _STATE
     if not path.is_file():
         return fresh
-    state = json.loads(path.read_text())
+    try:
+        state = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ZooError(f"{path} is damaged ({error}); remove {partial} to start again") from None
     if (state["digest"], state["dtype"]) != (fresh["digest"], dtype):
         raise ZooError(f"{partial} holds a run of another configuration; remove it, or train into another folder")
     return state

@@ -17,7 +17,7 @@ from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import GOLDEN_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
 
 _DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
-_GOLDEN_IMAGES = 4
+_GOLDEN_IMAGES = 2
 
 
 def load(name, *, weights="preset", dtype=None):
@@ -25,7 +25,7 @@ def load(name, *, weights="preset", dtype=None):
 
     Args:
         name: A bundled preset's name (`list_presets()`), or the path of a preset folder: a Path, or a string with a
-            separator, such as "./my_preset".
+            separator, such as "./my_preset"; or a `.keras` file of `model.save`, which comes back as it was saved.
         weights: "preset" for the trained weights, checked by SHA-256; None for fresh ones; or the path of a
             `.weights.h5` file of the same architecture.
         dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy.
@@ -41,6 +41,10 @@ def load(name, *, weights="preset", dtype=None):
         >>> vae = keras_genzoo.load("vae_mnist")
         >>> images = vae.sample(64, seed=0)             # (64, 28, 28, 1) float32 in [0, 1]
     """
+    if str(name).endswith(".keras"):
+        for family in models.MODELS:
+            models.get(family)  # registers the class, which the file names
+        return keras.saving.load_model(name)
     preset = presets.find(name)
     model = build(preset, dtype=dtype)
     if weights == "preset":
@@ -80,7 +84,10 @@ def compile_model(model, preset, *, learning_rate, **compile_args):
         settings = config.model_dump(exclude={"schedule", "learning_rate"}, exclude_none=True)
         name = settings.pop("name")
         settings["learning_rate"] = learning_rate(config)
-        optimizers[key] = keras.optimizers.get({"class_name": name, "config": settings})
+        try:
+            optimizers[key] = keras.optimizers.get({"class_name": name, "config": settings})
+        except (ValueError, TypeError) as error:
+            raise ZooError(f"{preset.file}: `training.optimizers.{key}`: {name}: {error}") from None
     model.compile(**optimizers, **compile_args)
 
 
@@ -91,6 +98,8 @@ def checked_weights(preset):
         raise ZooError(
             f"{preset.name} has no weights in {preset.folder}; train it with: keras-genzoo train {preset.name}"
         )
+    if not {"bytes", "sha256"} <= set(record):
+        raise ZooError(f"{preset.folder / WEIGHTS_RECORD} lacks `bytes` or `sha256`; reinstall or retrain")
     size = path.stat().st_size
     if size != record["bytes"]:
         raise ZooError(
@@ -129,10 +138,11 @@ def save(model, path, *, overwrite=False):
         ZooError: The folder exists, cannot be written, or the model has no preset.
     """
     path = Path(path).expanduser().resolve()
-    if model.preset is None:
-        raise ZooError("The model has no `preset` to save beside its weights. Set model.preset, or use model.save(...)")
+    require_preset(model)
     if path.exists() and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
+    if path.exists() and not (path / PRESET_FILE).is_file():
+        raise ZooError(f"{path} exists and is no preset folder; give another path")
     with written_aside(path) as folder:
         config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
         preset = model.preset.model_copy(update={"model": config})
@@ -153,16 +163,26 @@ def save(model, path, *, overwrite=False):
         (folder / WEIGHTS_RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
+def require_preset(model):
+    """The model's preset; a ZooError where it has none (a model built by hand, or from a .keras file)."""
+    preset = getattr(model, "preset", None)
+    if preset is None:
+        raise ZooError(
+            "The model has no preset. Models of keras_genzoo.load(NAME) have one; for another, set "
+            "model.preset = keras_genzoo.presets.find(NAME)"
+        )
+    return preset
+
+
 def golden(model):
     """Fixed inputs and what each endpoint makes of them: `<endpoint>/in` and `<endpoint>/out/<name>` arrays."""
     rng = np.random.default_rng(0)
     stored = {}
     for name, endpoint in model.endpoints().items():
         shape = (_GOLDEN_IMAGES, *endpoint.inputs[0].shape[1:])
-        # Images are drawn as blocks, so that a convolution sees structure and the file stays small.
-        value = rng.standard_normal(shape).astype("float32")
-        if len(shape) == 4:
-            value = (rng.random(shape) < 0.2).astype("float32")
+        # Images of 0 and 1: every likelihood takes them, and they pack well.
+        value = rng.standard_normal(shape) if len(shape) == 2 else rng.random(shape) < 0.2
+        value = value.astype("float32")
         stored[f"{name}/in"] = value
         for key, output in model.run_endpoint(name, value).items():
             stored[f"{name}/out/{key}"] = output.astype("float32")
@@ -175,7 +195,11 @@ def parameter_count(model):
 
 
 def sha256(path):
-    """Hex SHA-256 of a file."""
+    """Hex SHA-256 of a file, or of a folder: over the sorted names and hashes of its files."""
+    path = Path(path)
+    if path.is_dir():
+        parts = [f"{file.relative_to(path)} {sha256(file)}" for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -203,17 +227,37 @@ class written_aside:
         self._aside.chmod(0o755)
         return self._aside
 
-    def __exit__(self, kind, *_):
-        if kind is None:
-            old = None
-            if self.path.exists():
-                old = self._aside.with_name(self._aside.name + ".old")
-                os.rename(self.path, old)
-            os.rename(self._aside, self.path)
-            if old:
-                shutil.rmtree(old)
-        else:
+    def __exit__(self, kind, error, _):
+        try:
+            if kind is None:
+                put_in_place(self._aside, self.path)
+            elif issubclass(kind, OSError):
+                raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from error
+        finally:
             shutil.rmtree(self._aside, ignore_errors=True)
+
+
+def put_in_place(new, target):
+    """Moves a finished file or folder to `target`; what was there goes only once the new one stands."""
+    old = target.with_name(f".{target.name}.replaced")
+    if old.exists() and target.exists():
+        _remove(old)  # of a process that was killed just before it would have done so
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(new, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+    _remove(old)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_network(spec, *, origin, prefix):
@@ -233,7 +277,9 @@ def _bind(function, config, *, origin, prefix, hidden):
         if key not in ("self", *hidden):
             fields[key] = (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
     schema = pydantic.create_model(
-        "Arguments", __config__=pydantic.ConfigDict(extra="forbid", strict=True, protected_namespaces=()), **fields
+        "Arguments",
+        __config__=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()),
+        **fields,
     )
     bound = presets.validate(schema, config, origin=origin, prefix=prefix)
     return {key: getattr(bound, key) for key in config}

@@ -1,8 +1,10 @@
 """Exports: the contract, parity, builtin ops, and a process that has never heard of this package."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,8 +116,10 @@ def test_litert_runs_agrees_and_is_builtin_only(exported, quantize):
             for output, wanted in model.run_endpoint(name, batch).items():
                 assert actual[output].dtype == np.float32
                 assert actual[output].shape == wanted.shape
-                if quantize is None:
-                    np.testing.assert_allclose(actual[output], wanted, rtol=1e-4, atol=1e-4)
+                # Golden images are noise that no calibration saw: int8 is held to the tests below.
+                if quantize != "int8":
+                    close = {None: 1e-4, "float16": 1e-2}[quantize]
+                    np.testing.assert_allclose(actual[output], wanted, rtol=close, atol=close * np.ptp(wanted))
 
 
 def test_reports_tell_what_was_measured(exported):
@@ -144,7 +148,7 @@ def test_sizes_are_what_quantization_promises(exported):
 
 
 def test_int8_reconstructions_look_like_keras(exported):
-    """What a user sees: a PSNR of 30 dB between the two pictures is below what an eye tells apart."""
+    """What a user sees, on images that neither calibrated nor checked the file: 25 dB against Keras' own picture."""
     from ai_edge_litert.interpreter import Interpreter
 
     model, paths = exported
@@ -178,11 +182,45 @@ def test_unwritable_and_foreign_folders(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ZooError, match="Cannot write"):
         gz.export(model, tmp_path / "file" / "out")
-    (tmp_path / "saved_model").mkdir()
-    (tmp_path / "saved_model" / "thesis.txt").write_text("mine")
+    (tmp_path / "ae_mnist_saved_model").mkdir()
+    (tmp_path / "ae_mnist_saved_model" / "thesis.txt").write_text("mine")
     with pytest.raises(ZooError, match="is not a SavedModel"):
         gz.export(model, tmp_path)
-    assert (tmp_path / "saved_model" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "ae_mnist_saved_model" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "litert"])
+def test_an_interrupted_export_leaves_what_was_there(kind, tmp_path, monkeypatch):
+    model = gz.load("ae_mnist", weights=None)
+    target = gz.export(model, tmp_path, format=kind)
+
+    def contents():
+        return {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before, rename = contents(), os.rename
+
+    def stopped_on_arrival(old, new):
+        if Path(new) == target and ".replaced" not in str(old):
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    for name, replacement in (("keras_genzoo.exporting._agreement", stopped), ("os.rename", stopped_on_arrival)):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, replacement)
+            with pytest.raises(KeyboardInterrupt):
+                gz.export(model, tmp_path, format=kind)
+        assert contents() == before
+
+
+def test_presets_do_not_overwrite_each_other(tmp_path):
+    one = gz.export(gz.load("ae_mnist", weights=None), tmp_path)
+    two = gz.export(gz.load("dcgan_mnist", weights=None), tmp_path)
+    assert one.is_dir()
+    assert two.is_dir()
+    assert one != two
 
 
 def test_an_export_that_disagrees_is_not_handed_over(tmp_path, monkeypatch):

@@ -168,6 +168,13 @@ class TestConformance:
             with pytest.raises(ValueError, match=complaint):
                 model.fit(dataset, verbose=0)
         assert int(model.train_steps.numpy()) == 0
+        uses = [getattr(model, name) for name in ("encode", "reconstruct", "classify") if hasattr(model, name)]
+        for use in (*uses, model.evaluate):
+            with pytest.raises(ValueError, match=complaint):
+                use(bad)
+        if len(bad):
+            with pytest.raises(ValueError, match=complaint):
+                model.fit(tf.constant(bad), *labels, verbose=0)
 
     def test_compile_names_the_optimizers_it_takes(self, family, tiny):
         model = tiny(family, compiled=False)
@@ -232,7 +239,7 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
 @pytest.mark.parametrize(
     ("family", "options", "complaint"),
     [
-        ("vae", {"beta": -1.0}, "`beta` must be >= 0. Received: -1"),
+        ("vae", {"beta": -1.0}, "`beta` must be >= 0 and finite. Received: -1"),
         ("vae", {"warmup_steps": -1}, "`warmup_steps` must be >= 0"),
         ("vae", {"likelihood": "poisson"}, "`likelihood` must be"),
         ("vae", {"likelihood": "gaussian", "sigma": 0.0}, "`sigma` must be > 0"),

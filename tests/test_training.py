@@ -112,8 +112,9 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     assert after < 190
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path):
-    preset = preset_of(PRESET.replace("1e-3, schedule: cosine", "1e30"), tmp_path / "preset")
+@pytest.mark.parametrize("text", [PRESET, GAN], ids=["vae", "gan"])
+def test_a_loss_that_is_not_finite_stops_and_says_so(text, tmp_path, few_images):
+    preset = preset_of(text.replace("1e-3", "1e30").replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
     with pytest.raises(ZooError, match=r"stopped at a loss that is not finite in epoch \d.*Lower the learning rate"):
         gz.train(preset, tmp_path / "out", verbose=0)
     assert not (tmp_path / "out").exists()
@@ -121,6 +122,8 @@ def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path):
 
 def test_bad_arguments(tmp_path):
     preset = preset_of(PRESET, tmp_path / "preset")
+    with pytest.raises(ZooError, match="Unknown preset 'vae_mist'"):
+        gz.train("vae_mist", tmp_path / "out")
     with pytest.raises(ZooError, match="exists"):
         gz.train(preset, tmp_path / "preset")
     with pytest.raises(ZooError, match=r"`epochs` must be >= 1. Received: 0"):
@@ -128,3 +131,24 @@ def test_bad_arguments(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ZooError, match="Cannot write"):
         gz.train(preset, tmp_path / "file" / "out", epochs=1, verbose=0)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "state.json").write_text('{"epoch": 1')
+    with pytest.raises(ZooError, match=r"state.json is damaged .* remove .*out.partial"):
+        gz.train(preset, tmp_path / "out")
+
+
+def test_a_gan_learns_where_the_ink_is(tmp_path):
+    """A short real game: the samples' mean image comes closer to the digits' than half the way from its start."""
+    text = GAN.replace("filters: [4, 4]", "filters: [16, 8]").replace("epochs: 3", "epochs: 1")
+    preset = preset_of(text.replace("dropout: 0.2", "dropout: 0.0").replace("6000", "100"), tmp_path / "preset")
+    real = data.to_unit(data.arrays("mnist", "test")[0]).mean(0)
+
+    def distance(model):
+        return np.linalg.norm(model.sample(1000, seed=0).mean(0) - real)
+
+    before = distance(gz.load(preset.folder, weights=None))
+    assert distance(gz.train(preset, tmp_path / "out", verbose=0)) < before / 2

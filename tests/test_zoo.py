@@ -1,6 +1,10 @@
 """load and save: weights that are checked, folders that are whole or absent."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,11 +103,26 @@ def test_existing_folders_are_kept(saved):
 def test_an_interrupted_save_leaves_what_was_there(saved, monkeypatch):
     folder, model = saved
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(zoo, "golden", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        gz.save(model, folder, overwrite=True)
-    with pytest.raises(KeyboardInterrupt):
-        gz.save(model, folder.parent / "other")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    rename = os.rename
+
+    def stopped_on_arrival(old, new):  # between the two renames that replace the folder
+        if Path(new) == folder and ".replaced" not in str(old):
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    for name, replacement in (("keras_genzoo.zoo.golden", stopped), ("os.rename", stopped_on_arrival)):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, replacement)
+            with pytest.raises(KeyboardInterrupt):
+                gz.save(model, folder, overwrite=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo, "golden", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            gz.save(model, folder.parent / "other")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert {path.name for path in folder.parent.iterdir()} == {"tiny_vae", "saved"}
 
@@ -157,8 +176,50 @@ def test_unwritable_places_are_named(saved, tmp_path):
 
 
 def test_a_model_without_preset_cannot_be_saved_as_one(tiny, tmp_path):
-    with pytest.raises(ZooError, match="no `preset`"):
-        gz.save(tiny("vae"), tmp_path / "x")
+    out = tmp_path / "x"
+    for use in (lambda model: gz.save(model, out), lambda model: gz.export(model, out), gz.evaluate):
+        with pytest.raises(ZooError, match="The model has no preset"):
+            use(tiny("vae"))
+    with pytest.raises(ZooError, match=r"`name` must be a preset's name or path. Received: 3"):
+        gz.load(3)
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(saved, monkeypatch):
+    folder, model = saved
+    monkeypatch.setattr(zoo, "golden", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(ZooError, match=r"Cannot write .*other: No space left on device"):
+        gz.save(model, folder.parent / "other")
+    assert {path.name for path in folder.parent.iterdir()} == {"tiny_vae", "saved"}
+
+
+def test_only_preset_folders_are_replaced(saved, tmp_path):
+    _, model = saved
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "t.tex").write_text("mine")
+    with pytest.raises(ZooError, match="is no preset folder"):
+        gz.save(model, tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "t.tex").read_text() == "mine"
+
+
+def test_a_keras_file_loads_in_a_new_process(saved, tmp_path):
+    _, model = saved
+    model.save(tmp_path / "vae.keras")
+    np.save(tmp_path / "expected.npy", model.sample(3, seed=5))
+    script = (
+        "import sys, numpy as np, keras_genzoo as gz; model = gz.load(sys.argv[1]); "
+        "np.testing.assert_array_equal(model.sample(3, seed=5), np.load(sys.argv[2])); "
+        "assert float(model.optimizer.learning_rate) > 0"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "vae.keras", tmp_path / "expected.npy"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_weights_record_without_its_hash_is_refused(saved):
+    folder, _ = saved
+    (folder / "weights.json").write_text("{}")
+    with pytest.raises(ZooError, match=r"weights.json lacks `bytes` or `sha256`"):
+        gz.load(folder)
 
 
 def test_weights_record(saved):

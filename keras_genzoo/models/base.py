@@ -105,12 +105,21 @@ class ZooModel(keras.Model):
         self.compile(**config)
 
     def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """As `keras.Model.fit`, once the images have been looked at: wrong shape, dtype, range or NaN is an error."""
+        """As `keras.Model.fit`, once the images have been looked at: wrong shape, dtype, range or NaN is an error.
+
+        Arrays are checked whole; of a `tf.data.Dataset` what it declares, and its first batch.
+        """
         for data, argument in ((x, "x"), (validation_data, "validation_data")):
             self._check_training_data(data, argument)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a dataset orders itself; Keras would warn of its own default
         return super().fit(x, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As `keras.Model.evaluate`, with the images checked as in `fit`."""
+        if "_use_cached_eval_dataset" not in kwargs:  # Keras' own call in `fit`, which has checked
+            self._check_training_data(x, "x")
+        return super().evaluate(x, *args, **kwargs)
 
     def minimize(self, optimizer, loss_fn, variables):
         """One optimizer step: the only place with a gradient tape and loss scaling.
@@ -194,9 +203,9 @@ class ZooModel(keras.Model):
         function = self._endpoint_functions[name]
         n = len(value)
         if n <= _CHUNK:
-            return {key: ops.convert_to_numpy(output) for key, output in function(ops.convert_to_tensor(value)).items()}
-        chunks = [function(ops.convert_to_tensor(value[i : i + _CHUNK])) for i in range(0, n, _CHUNK)]
-        return {key: np.concatenate([ops.convert_to_numpy(chunk[key]) for chunk in chunks]) for key in chunks[0]}
+            return {key: output.numpy() for key, output in function(tf.constant(value)).items()}
+        chunks = [function(tf.constant(value[i : i + _CHUNK])) for i in range(0, n, _CHUNK)]
+        return {key: np.concatenate([chunk[key].numpy() for chunk in chunks]) for key in chunks[0]}
 
     def normal_latents(self, n, seed):
         """n draws from the prior N(0, I), a NumPy array `(n, latent_dim)`; the same for the same integer seed.
@@ -204,6 +213,8 @@ class ZooModel(keras.Model):
         NumPy's, not Keras': they are the same whatever the backend, and drawing does not touch training's state.
         """
         check_count(n)
+        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ZooError(f"`seed` must be an integer >= 0, or None. Received: {seed!r}")
         return np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype="float32")
 
     def check_images(self, images, argument="images"):
@@ -222,7 +233,7 @@ class ZooModel(keras.Model):
     def _check_training_data(self, data, argument):
         if isinstance(data, (tuple, list)):
             data = data[0] if data else None
-        if isinstance(data, np.ndarray):
+        if isinstance(data, (np.ndarray, tf.Tensor)):
             self.check_images(data, argument)
         elif isinstance(data, tf.data.Dataset):
             # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.

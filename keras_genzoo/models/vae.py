@@ -1,5 +1,6 @@
 """The variational autoencoder (Kingma & Welling 2014)."""
 
+import math
 from typing import Literal, NamedTuple
 
 import keras
@@ -62,8 +63,8 @@ class VAE(ZooModel):
     ):
         # === Config ===
         super().__init__(image_shape=image_shape, seed=seed, dtype=dtype, name=name)
-        if beta < 0:
-            raise ValueError(f"`beta` must be >= 0. Received: {beta}")
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"`beta` must be >= 0 and finite. Received: {beta}")
         if warmup_steps < 0:
             raise ValueError(f"`warmup_steps` must be >= 0. Received: {warmup_steps}")
         self.latent_dim = check_count(latent_dim, "latent_dim")
@@ -109,7 +110,7 @@ class VAE(ZooModel):
         weight = self.kl_weight()
 
         def loss_fn():
-            reconstruction_loss, kl_loss = self._elbo_terms(x)
+            reconstruction_loss, kl_loss = self._elbo_terms(x, training=True)
             loss = losses.negative_elbo(reconstruction_loss=reconstruction_loss, kl_loss=kl_loss, beta=weight)
             return loss, (reconstruction_loss, kl_loss)
 
@@ -120,7 +121,7 @@ class VAE(ZooModel):
     def test_step(self, data):
         # The seed state is put back afterwards: validating must not change what training would have drawn.
         state = ops.copy(self.seed_generator.state.value)
-        reconstruction_loss, kl_loss = self._elbo_terms(self.images_of(data))
+        reconstruction_loss, kl_loss = self._elbo_terms(self.images_of(data), training=False)
         self.seed_generator.state.assign(state)
         loss = losses.negative_elbo(reconstruction_loss=reconstruction_loss, kl_loss=kl_loss, beta=self.beta)
         return self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss)
@@ -131,10 +132,10 @@ class VAE(ZooModel):
             return ops.convert_to_tensor(self.beta, "float32")
         return self.beta * ops.minimum(1.0, ops.cast(self.train_steps, "float32") / self.warmup_steps)
 
-    def _elbo_terms(self, x):
-        q = self.encoder(x, training=True)
+    def _elbo_terms(self, x, training):
+        q = self.encoder(x, training=training)
         z = distributions.normal_sample(z_mean=q["z_mean"], z_log_var=q["z_log_var"], seed=self.seed_generator)
-        log_likelihood = self.likelihood.log_prob(x, raw=self.decoder(z, training=True))
+        log_likelihood = self.likelihood.log_prob(x, raw=self.decoder(z, training=training))
         return -log_likelihood, distributions.normal_kl(z_mean=q["z_mean"], z_log_var=q["z_log_var"])
 
     # === Measuring ===
