@@ -21,9 +21,10 @@ def metrics_table(preset):
         return "*Not measured yet.*"
     lines = ["| metric | value | n | split | seed | protocol |", "|---|---|---|---|---|---|"]
     for row in metrics["rows"]:
-        value = f"**{row['value']:g}** {row['unit']}"
+        value = f"**{row['value']:g}** {row['unit']}".rstrip()
+        protocol = row["protocol"].replace("|", "\\|")  # or p(x|z) would end the cell
         lines.append(
-            f"| {label(row['metric'])} | {value} | {row['n']:,} | {row['split']} | {row['seed']} | {row['protocol']} |"
+            f"| {label(row['metric'])} | {value} | {row['n']:,} | {row['split']} | {row['seed']} | {protocol} |"
         )
     commit = metrics["rows"][0]["commit"]
     lines += ["", f"Measured by `keras-genzoo evaluate {preset.name}` at commit `{commit}`, on these weights:", ""]
@@ -49,7 +50,7 @@ def presets_table():
         value = (
             "not measured"
             if row["value"] is None
-            else f"{label(row['metric'])} **{row['value']:g}** {row['unit']}".rstrip()
+            else f"{label(row['metric'])} **{row['value']:.4g}** {row['unit']}".rstrip()
         )
         parameters = "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M"
         link = f"[`{row['name']}`](zoo_configs/{row['name']}/README.md)"

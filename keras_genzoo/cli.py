@@ -234,7 +234,9 @@ def _starting():
 def _headline(row):
     from keras_genzoo.cards import label
 
-    return "not measured" if row["value"] is None else f"{label(row['metric'])} {row['value']:g} {row['unit']}".rstrip()
+    return (
+        "not measured" if row["value"] is None else f"{label(row['metric'])} {row['value']:.4g} {row['unit']}".rstrip()
+    )
 
 
 def _print_metrics(rows):

@@ -1,6 +1,7 @@
 """Presets: the schema's errors, and every folder of the zoo against its weights, golden outputs, numbers and card."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_generated_documents_have_not_drifted():
         pytest.skip("an installed package has no README beside it")
     for path, text in cards.documents(root).items():
         assert path.read_text() == text, f"{path} is out of date: run `make cards`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_row_has_as_many_cells_as_its_head(name):
+    """A `|` of a formula would open a cell of its own."""
+    tables = [block.splitlines() for block in cards.metrics_table(presets.find(name)).split("\n\n")]
+    for table in (block for block in tables if block[0].startswith("|")):
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
+        assert len(cells) == 1
 
 
 @pytest.mark.parametrize("model", NAMES, indirect=True)

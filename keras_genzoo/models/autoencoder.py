@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from keras_genzoo import losses, networks
-from keras_genzoo.models.base import ZooModel, check_count, check_spec
+from keras_genzoo.models.base import CodingModel, check_count, check_spec
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Autoencoder(ZooModel):
+class Autoencoder(CodingModel):
     """Undercomplete autoencoder: a code of `latent_dim` numbers, trained to give the image back.
 
     Args:
@@ -104,14 +104,6 @@ class Autoencoder(ZooModel):
     def encode(self, images):
         """The codes z of images in [0, 1]: `(n, latent_dim)` float32."""
         return self.run_endpoint("encode", self.check_images(images))["z"]
-
-    def decode(self, z):
-        """The images of codes `(n, latent_dim)`: `(n, H, W, C)` float32 in [0, 1]."""
-        return self.run_endpoint("decode", self.check_latents(z))["images"]
-
-    def reconstruct(self, images):
-        """The images after a round trip through the code: `(n, H, W, C)` float32 in [0, 1]."""
-        return self.run_endpoint("reconstruct", self.check_images(images))["images"]
 
     def get_config(self):
         return {**super().get_config(), **self._config}

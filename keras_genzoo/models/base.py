@@ -244,6 +244,18 @@ class ZooModel(keras.Model):
                 self.check_images(batch[0] if isinstance(batch, tuple) else batch, argument)
 
 
+class CodingModel(ZooModel):
+    """A model whose endpoints `decode` and `reconstruct` turn codes, and images by way of codes, into images."""
+
+    def decode(self, z):
+        """The images of codes `(n, latent_dim)`; of a VAE, the mean of p(x|z): `(n, H, W, C)` float32."""
+        return self.run_endpoint("decode", self.check_latents(z))["images"]
+
+    def reconstruct(self, images):
+        """Images in [0, 1] after a round trip through their codes (of a VAE, z_mean): `(n, H, W, C)` float32."""
+        return self.run_endpoint("reconstruct", self.check_images(images))["images"]
+
+
 def check_images(images, image_shape, argument="images"):
     """Images as a float32 array `(n, H, W, C)` in [0, 1]; a ZooError names what is wrong and the fix."""
     images = np.asarray(images)

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo import distributions, losses, networks
-from keras_genzoo.models.base import ZooModel, check_count, check_spec
+from keras_genzoo.models.base import CodingModel, check_count, check_spec
 
 
 class Posterior(NamedTuple):
@@ -19,7 +19,7 @@ class Posterior(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class VAE(ZooModel):
+class VAE(CodingModel):
     """VAE with q(z|x) a diagonal Gaussian, p(z) = N(0, I), and a Bernoulli or Gaussian p(x|z).
 
     Minimises the negative ELBO (Kingma & Welling 2014, eq. 3) in nats per image: sums over pixels and latents.
@@ -183,14 +183,6 @@ class VAE(ZooModel):
     def encode(self, images):
         """q(z|x) of images in [0, 1]: a `Posterior(z_mean, z_log_var)`, each `(n, latent_dim)` float32."""
         return Posterior(**self.run_endpoint("encode", self.check_images(images)))
-
-    def decode(self, z):
-        """E[x|z] of codes `(n, latent_dim)`: `(n, H, W, C)` float32."""
-        return self.run_endpoint("decode", self.check_latents(z))["images"]
-
-    def reconstruct(self, images):
-        """E[x|z = z_mean(x)] of images in [0, 1]: `(n, H, W, C)` float32, deterministic."""
-        return self.run_endpoint("reconstruct", self.check_images(images))["images"]
 
     def get_config(self):
         return {**super().get_config(), **self._config}
