@@ -4,6 +4,7 @@ argparse: the commands are few, it starts in no time and adds no dependency; ric
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -205,9 +206,9 @@ def _evaluate(arguments):
 def _export(arguments):
     model = _load(arguments)
     from keras_genzoo import exporting
-    from keras_genzoo.progress import working
+    from keras_genzoo.progress import native_logs_hidden, working
 
-    with working("Exporting and checking"):
+    with native_logs_hidden(), working("Exporting and checking"):
         path = exporting.export(
             model, arguments.out, format=arguments.format, quantize=arguments.quantize, data_dir=arguments.data_dir
         )
@@ -225,10 +226,12 @@ def _load(arguments):
         return zoo.load(name)
 
 
+@contextlib.contextmanager
 def _starting():
-    from keras_genzoo.progress import working
+    from keras_genzoo.progress import native_logs_hidden, working
 
-    return working("Loading TensorFlow")
+    with native_logs_hidden(), working("Loading TensorFlow"):
+        yield
 
 
 def _headline(row):

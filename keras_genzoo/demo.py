@@ -11,11 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def demo(out):
     """Writes a picture, a SavedModel and LiteRT files of `vae_mnist` into the folder `out`, and says where they are."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
 
     import keras_genzoo as gz
 
-    out = Path(out)
+    out = Path(out).resolve()
     start = time.perf_counter()
     vae = gz.load("vae_mnist")
     print(f"Loaded vae_mnist in {time.perf_counter() - start:.1f} s: {vae.preset.description}")
@@ -27,6 +26,8 @@ def demo(out):
     int8 = gz.export(vae, out, format="litert", quantize="int8")
 
     # From here on no Keras: what an app does with the file alone.
+    from ai_edge_litert.interpreter import Interpreter
+
     z = np.random.default_rng(0).standard_normal((64, vae.latent_dim)).astype("float32")
     decode = Interpreter(model_path=str(int8)).get_signature_runner("decode")
     from_phone = gz.plots.grid(decode(z=z)["images"], out / "vae_mnist_int8_samples.png")
@@ -42,4 +43,7 @@ def demo(out):
 
 
 if __name__ == "__main__":
-    demo(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    from keras_genzoo.progress import native_logs_hidden
+
+    with native_logs_hidden():
+        demo(sys.argv[1] if len(sys.argv) > 1 else "demo")

@@ -54,7 +54,7 @@ TABLE = {
     "metrics": Room(["errors"], {"numpy", "tensorflow"}),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
     "zoo": Room(UPSTAIRS[:-1], {"keras", "numpy", "tensorflow", "yaml", "pydantic"}),
-    "progress": Room([], {"rich"}, no_files=True),
+    "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
     "training": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
     "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),

@@ -121,6 +121,14 @@ def test_bad_input_is_one_line_and_exit_2(arguments, complaint, capsys, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bad_input_that_only_the_model_can_tell_is_one_line_too(tmp_path):
+    """TensorFlow is loaded by then; its start-up chatter must not bury the line."""
+    done = run("sample", "vae_mnist", "-n", 0, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "keras-genzoo: error: `n` must be an integer >= 1. Received: 0\n"
+    assert done.stdout == ""
+
+
 def test_usage_errors_and_missing_data_from_the_shell(tiny_preset, tmp_path):
     done = run("sample")
     assert done.returncode == 2
