@@ -1,6 +1,5 @@
 """A model and its preset's protocol -> rows of metrics.json, on test images the model never saw."""
 
-import contextlib
 import json
 import math
 import os
@@ -182,7 +181,7 @@ def _samples(model, test):
     if name is None:
         return []
     n, seed = test.protocol.n_samples, test.protocol.seed
-    with working(f"judging {n} samples") if test.verbose else contextlib.nullcontext():
+    with working(f"judging {n} samples", verbose=test.verbose):
         judge = zoo.load(name, dtype="float32")
         pixels = data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)[0]
         chosen = np.random.default_rng(seed).permutation(len(pixels))[:n]

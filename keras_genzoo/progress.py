@@ -17,9 +17,9 @@ def track(sequence, description, *, verbose):
     return rich.progress.track(sequence, description, console=console)
 
 
-def working(description):
-    """A context with a spinner for work of unknown length; silent where stderr is no terminal."""
-    return console.status(description) if sys.stderr.isatty() else _Silent()
+def working(description, *, verbose=True):
+    """A context with a spinner for work of unknown length; silent where not verbose or stderr is no terminal."""
+    return console.status(description) if verbose and sys.stderr.isatty() else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -41,11 +41,3 @@ def native_logs_hidden():
         if python_stderr is sys.__stderr__:
             sys.stderr.close()
             sys.stderr = python_stderr
-
-
-class _Silent:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
