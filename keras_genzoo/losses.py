@@ -41,6 +41,58 @@ def binary_cross_entropy(x, *, logits):
     return sum_per_example(ops.softplus(logits) - _float32(x) * logits)
 
 
+def l1_activity(z):
+    """L1 norm of a code: the sparsity penalty that zeroes what it does not need (Olshausen & Field 1996, eq. 2-3).
+
+        L(z) = sum_j |z_j|
+
+    Args:
+        z: Codes, `(batch, latent_dim)`.
+
+    Returns:
+        `(batch,)` float32, >= 0.
+    """
+    return sum_per_example(ops.abs(_float32(z)))
+
+
+def kl_sparsity(z, *, rho):
+    """Divergence of each unit's mean activity from a target, summed over units (Ng 2011, Sparse autoencoder, sec. 3).
+
+        L(z) = sum_j KL(rho || r_j) = sum_j rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j))
+        r_j = mean of z_j over the batch
+
+    Args:
+        z: Codes in (0, 1), `(batch, latent_dim)`.
+        rho: Target activity, in (0, 1).
+
+    Returns:
+        `(batch,)` float32, >= 0, in nats: a property of the batch, the same for each of its examples. It is 0 where
+        every unit is on as often as it should, and finite where a unit is always on or off.
+    """
+    z = _float32(z)
+    mean = ops.clip(ops.mean(z, axis=0), 1e-6, 1 - 1e-6)
+    divergence = rho * ops.log(rho / mean) + (1 - rho) * ops.log((1 - rho) / (1 - mean))
+    return ops.zeros_like(z[:, 0]) + ops.sum(divergence)
+
+
+def contraction(z, *, moved, step):
+    """Squared Frobenius norm of an encoder's Jacobian (Rifai et al. 2011, eq. 4), along random directions.
+
+        ||J_f(x)||_F^2 = E |J_f(x) eps|^2,    J_f(x) eps ~ (f(x + step * eps) - f(x)) / step,    eps ~ N(0, I)
+
+    The paper's closed form needs one sigmoid layer; this takes any encoder and no second derivative.
+
+    Args:
+        z: f(x), `(batch, latent_dim)`.
+        moved: f(x + step * eps), same shape, one eps per image.
+        step: > 0, small: the error is of its order, and float32's of 1e-7 / step.
+
+    Returns:
+        `(batch,)` float32, >= 0; unbiased for a linear f.
+    """
+    return sum_per_example(ops.square((_float32(moved) - _float32(z)) / step))
+
+
 def negative_elbo(*, reconstruction_loss, kl_loss, beta=1.0):
     """Negative evidence lower bound (Kingma & Welling 2014, eq. 3; beta: Higgins et al. 2017, eq. 4).
 

@@ -9,6 +9,7 @@ the model decides (image shape, latent size, outputs) come as keyword arguments 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import keras
@@ -30,17 +31,10 @@ def build(spec, *, dtype=None, name=None, **shapes):
         ValueError: An unknown builder name.
     """
     options = {key: value for key, value in spec.items() if key != "name"}
-    builder = find_builder(spec)
-    if builder is None:
+    if spec.get("name") not in BUILDERS:
         raise ValueError(f"`name` of a network must be one of {sorted(BUILDERS)}. Received: {spec.get('name')!r}")
-    inputs, outputs = builder(dtype=dtype, **shapes, **options)
+    inputs, outputs = BUILDERS[spec["name"]](dtype=dtype, **shapes, **options)
     return keras.Model(inputs, outputs, name=name)
-
-
-def find_builder(spec):
-    """The builder a spec names; None where there is none of that name."""
-    name = spec.get("name")
-    return BUILDERS.get(name) if isinstance(name, str) else None
 
 
 def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activation: str = "relu", gated: bool = False):
@@ -61,24 +55,44 @@ def mlp_decoder(
 
 
 def conv_encoder(
-    *, image_shape, outputs, dtype=None, filters: list[int], kernel_size: int = 4, activation: str = "relu"
+    *,
+    image_shape,
+    outputs,
+    dtype=None,
+    filters: list[int],
+    units: Sequence[int] = (),
+    kernel_size: int = 4,
+    activation: str = "relu",
 ):
-    """Images -> convolutions of stride 2 with `filters` channels -> one linear head per entry of `outputs`."""
+    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units` -> one linear head per
+    entry of `outputs`.
+    """
     images = keras.Input(image_shape, name="images")
     h = images
     for i, channels in enumerate(filters):
         h = layers.Conv2D(
             channels, kernel_size, strides=2, padding="same", activation=activation, dtype=dtype, name=f"conv_{i}"
         )(h)
-    return images, _heads(layers.Flatten(dtype=dtype)(h), outputs)
+    h = _dense_stack(layers.Flatten(dtype=dtype)(h), units, activation, False, dtype)
+    return images, _heads(h, outputs)
 
 
 def conv_decoder(
-    *, latent_dim, image_shape, dtype=None, filters: list[int], kernel_size: int = 4, activation: str = "relu"
+    *,
+    latent_dim,
+    image_shape,
+    dtype=None,
+    filters: list[int],
+    units: Sequence[int] = (),
+    kernel_size: int = 4,
+    activation: str = "relu",
 ):
-    """Codes -> a dense map -> transposed convolutions of stride 2 (`filters`, first to last) -> raw pixels."""
+    """Codes -> dense layers of `units` -> a dense map -> transposed convolutions of stride 2 (`filters`, first to
+    last) -> raw pixels.
+    """
     z = keras.Input((latent_dim,), name="z")
-    h = _project(z, image_shape, filters, dtype)
+    h = _dense_stack(z, units, activation, False, dtype)
+    h = _project(h, image_shape, filters, dtype)
     h = layers.Activation(activation, dtype=dtype)(h)
     for i, channels in enumerate(filters[1:]):
         h = layers.Conv2DTranspose(

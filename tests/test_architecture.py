@@ -22,7 +22,14 @@ FILES = {
 }  # fmt: skip
 NOWHERE = {"marshal", "pickle", "shelve"}  # promise 1: no pickle, no arbitrary code
 
-MATHS = ["losses", "distributions", "layers", "networks"]  # each may import those before it
+MATHS = [
+    "losses",
+    "distributions",
+    "layers",
+    "networks",
+    "corruptions",
+    "regularizers",
+]  # each may import those before it
 REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
 IMAGES = ["errors", "data", "metrics", "plots"]
@@ -44,14 +51,16 @@ TABLE = {
     "distributions": Room(MATHS[:1], {"keras"}, no_files=True),
     "layers": Room(MATHS[:2], {"keras"}, no_files=True),
     "networks": Room(MATHS[:3], {"keras"}, no_files=True),
+    "corruptions": Room(MATHS[:4], {"keras"}, no_files=True),
+    "regularizers": Room(MATHS[:5], {"keras"}, no_files=True),
     "models": Room([], set(), no_files=True),
     "models.base": Room({*MATHS, "errors"}, {"keras", "numpy", "tensorflow"}, no_files=True),
-    "models.*": Room([*MATHS, "models.*"], {"keras", "numpy"}, no_files=True),
+    "models.*": Room([*MATHS, "models.*", "errors"], {"keras", "numpy"}, no_files=True),
     "errors": Room([], set(), no_files=True),
     "presets": Room([REGISTRY, "errors"], {"yaml", "pydantic"}),
     "cards": Room([REGISTRY, "errors", "presets"], {"yaml", "pydantic"}),
-    "data": Room(["errors"], {"numpy", "tensorflow", "tensorflow_datasets"}),
-    "metrics": Room(["errors"], {"numpy", "tensorflow"}),
+    "data": Room(["errors"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
+    "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
     "zoo": Room(UPSTAIRS[:-1], {"keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from keras_genzoo import losses, models
+from keras_genzoo.errors import ZooError
 from keras_genzoo.models.base import ZooModel
 
 FAMILIES = sorted(models.MODELS)
@@ -246,6 +247,8 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
         ("vae", {"latent_dim": 0}, "`latent_dim` must be"),
         ("vae", {"image_shape": (28, 28)}, "`image_shape` must be"),
         ("autoencoder", {"reconstruction": "l7"}, "`reconstruction` must be"),
+        ("autoencoder", {"regularizer": {"name": "l9"}}, "`name` of a regularizer must be one of"),
+        ("autoencoder", {"corruption": {"name": "fog", "level": [0, 1]}}, "`corruption` must have the keys"),
         ("gan", {"game": "chess"}, "`game` must be"),
         ("gan", {"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
     ],
@@ -253,6 +256,67 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
 def test_bad_arguments_are_named(family, options, complaint, tiny):
     with pytest.raises(ValueError, match=complaint):
         tiny(family, compiled=False, **options)
+
+
+NOISE = {"name": "gaussian", "level": [0.2, 0.6]}
+
+
+def test_a_denoiser_sees_noise_and_is_asked_for_the_clean_image(tiny, mnist):
+    """The loss by hand: what `corrupt` shows, against the clean images."""
+    model = tiny("autoencoder", corruption=NOISE)
+    logs = model.evaluate(mnist[:32], batch_size=32, verbose=0, return_dict=True)
+    seen = model.corrupt(mnist[:32], seed=0)  # validation's noise is that of seed 0
+    by_hand = np.sum((model.reconstruct(seen) - mnist[:32]) ** 2, axis=(1, 2, 3)).mean()
+    assert logs["loss"] == pytest.approx(by_hand, rel=1e-5)
+    assert logs == model.evaluate(mnist[:32], batch_size=32, verbose=0, return_dict=True)
+
+
+def test_corruption_is_part_of_training_not_of_the_data(tiny, mnist):
+    """Every step draws its own noise, from the state that is saved with the weights; images stay as they were."""
+    model, images = tiny("autoencoder", corruption=NOISE), mnist[:32].copy()
+    before = np.array(model.seed_generator.state)
+    model.fit(images, batch_size=16, epochs=1, verbose=0)
+    assert np.any(np.array(model.seed_generator.state) != before)
+    np.testing.assert_array_equal(images, mnist[:32])
+    assert np.any(model.corrupt(images, seed=1) != model.corrupt(images, seed=2))
+    assert model.corrupt(images, level=0.0) == pytest.approx(images)
+
+
+def test_denoising_learns_to_denoise(tiny, mnist):
+    model = tiny("autoencoder", learning_rate=3e-3, latent_dim=32, corruption=NOISE)
+    model.fit(mnist, batch_size=32, epochs=20, verbose=0)
+    noisy = model.corrupt(mnist, level=0.5, seed=3)
+    error = np.mean((model.reconstruct(noisy) - mnist) ** 2)
+    assert error < 0.4 * np.mean((noisy - mnist) ** 2)
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        {"name": "l1", "weight": 0.1},
+        {"name": "kl", "rho": 0.1, "weight": 1.0},
+        {"name": "k_sparse", "k": 2, "alpha": 1.5, "anneal_steps": 3},
+        {"name": "contractive", "weight": 0.1},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_constrained_autoencoders_save_and_go_on(regularizer, tiny, mnist, tmp_path):
+    """A .keras file brings constraint, noise, optimizer and random state back: the next epoch is the same."""
+    from keras_genzoo import zoo
+
+    model = tiny("autoencoder", regularizer=regularizer, corruption=NOISE)
+    model.fit(mnist[:64], batch_size=16, epochs=1, verbose=0)
+    model.save(tmp_path / "m.keras")
+    again = zoo.load(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.encode(mnist[:8]), model.encode(mnist[:8]))
+    logs = [m.fit(mnist[:64], batch_size=16, shuffle=False, verbose=0).history for m in (model, again)]
+    for key, value in logs[0].items():
+        np.testing.assert_allclose(logs[1][key], value, rtol=1e-5)
+
+
+def test_a_plain_autoencoder_does_not_corrupt(tiny, mnist):
+    with pytest.raises(ZooError, match="no `corruption`"):
+        tiny("autoencoder", compiled=False).corrupt(mnist[:1])
 
 
 def test_gaussian_vae_exports_its_scale(tiny):

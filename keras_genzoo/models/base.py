@@ -247,6 +247,12 @@ class ZooModel(keras.Model):
 class CodingModel(ZooModel):
     """A model whose endpoints `decode` and `reconstruct` turn codes, and images by way of codes, into images."""
 
+    code = "z"  # which output of the endpoint `encode` stands for an image: in maps, in probes
+
+    def codes(self, images):
+        """One code per image in [0, 1], `(n, latent_dim)` float32: z, or a VAE's z_mean."""
+        return self.run_endpoint("encode", self.check_images(images))[self.code]
+
     def decode(self, z):
         """The images of codes `(n, latent_dim)`; of a VAE, the mean of p(x|z): `(n, H, W, C)` float32."""
         return self.run_endpoint("decode", self.check_latents(z))["images"]

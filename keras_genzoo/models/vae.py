@@ -44,6 +44,7 @@ class VAE(CodingModel):
     """
 
     LOSSES = ("loss", "reconstruction_loss", "kl_loss")
+    code = "z_mean"
 
     def __init__(
         self,

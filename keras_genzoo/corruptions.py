@@ -1,0 +1,108 @@
+"""Corruption processes q(x~|x) that denoising autoencoders undo (Vincent et al. 2008 and 2010), in `keras.ops`.
+
+Every function takes clean images in [0, 1] and gives images in [0, 1]: what a file can hold. `level` is a number, or
+one per image as `(batch, 1, 1, 1)`; the same `seed` gives the same noise.
+"""
+
+import math
+
+from keras import ops, random
+
+
+def gaussian(x, *, level, seed):
+    """Additive isotropic Gaussian noise (Vincent et al. 2010, section 3.3), clipped to [0, 1] as a sensor clips.
+
+        x~ = min(max(x + level * eps, 0), 1),    eps ~ N(0, I)
+
+    Args:
+        x: `(batch, H, W, C)` in [0, 1].
+        level: The standard deviation sigma before clipping, >= 0.
+        seed: An int or a `keras.random.SeedGenerator`.
+
+    Returns:
+        float32 of x's shape, in [0, 1].
+
+    Example:
+        >>> noisy = corruptions.gaussian(images, level=0.5, seed=0)
+    """
+    return ops.clip(x + level * random.normal(ops.shape(x), dtype="float32", seed=seed), 0.0, 1.0)
+
+
+def masking(x, *, level, seed):
+    """Masking noise (Vincent et al. 2008, section 2.3): each pixel is 0 with probability `level`, in [0, 1].
+
+    Arguments and result as in `gaussian`. The pixels of one position share their fate in all channels.
+    """
+    return ops.where(_uniform(x, seed) < level, 0.0, x)
+
+
+def salt_and_pepper(x, *, level, seed):
+    """Salt-and-pepper noise (Vincent et al. 2010, section 3.3): with probability `level` a pixel is 0 or 1, by a coin.
+
+    Arguments and result as in `gaussian`. The pixels of one position share their fate in all channels.
+    """
+    u = _uniform(x, seed)
+    return ops.where(u < level / 2, 0.0, ops.where(u < level, 1.0, x))
+
+
+def affine(x, *, level, seed):
+    """A small random rotation, scaling, shear and shift: a corruption of where the pixels are, not of what they are.
+
+    Not of the papers, but of their kind: an encoder that undoes it gives nearly the same code to a digit and the same
+    digit written with another slant, which is what a linear probe needs.
+
+    Arguments and result as in `gaussian`. A level of 1 draws uniformly up to 15 degrees, a scale of 1 +- 0.15 per axis,
+    a shear of 0.2, and a shift of 2/28 of the side; smaller levels scale all of them. What comes from outside is black.
+    """
+    batch, height, width = ops.shape(x)[:3]
+    level = ops.reshape(ops.broadcast_to(level, (batch, 1, 1, 1)), (1, batch))
+    u = level * random.uniform((6, batch), -1.0, 1.0, dtype="float32", seed=seed)
+    angle, scale_x, scale_y, shear = math.radians(15) * u[0], 1 + 0.15 * u[1], 1 + 0.15 * u[2], 0.2 * u[3]
+    # Output position -> input position, about the centre: (x, y) -> A (x - c) + c + shift.
+    a = [scale_x * ops.cos(angle), shear - scale_y * ops.sin(angle), scale_x * ops.sin(angle), scale_y * ops.cos(angle)]
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    tx = cx - a[0] * cx - a[1] * cy + 2 / 28 * width * u[4]
+    ty = cy - a[2] * cx - a[3] * cy + 2 / 28 * height * u[5]
+    zero = ops.zeros_like(tx)
+    transforms = ops.stack([a[0], a[1], tx, a[2], a[3], ty, zero, zero], axis=1)
+    return ops.clip(ops.image.affine_transform(x, transforms, interpolation="bilinear", fill_mode="constant"), 0, 1)
+
+
+CORRUPTIONS = {"affine": affine, "gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
+
+
+def apply(spec, x, *, seed):
+    """Images corrupted as a spec says, each at a level of its own, uniform in the spec's range.
+
+    Args:
+        spec: `{"name": a key of CORRUPTIONS, "level": [low, high]}`.
+        x: `(batch, H, W, C)` in [0, 1].
+        seed: An int or a `keras.random.SeedGenerator`.
+    """
+    low, high = spec["level"]
+    level = random.uniform((ops.shape(x)[0], 1, 1, 1), low, high, dtype="float32", seed=seed)
+    # One int for both would draw levels and noise from the same numbers.
+    return CORRUPTIONS[spec["name"]](x, level=level, seed=seed + 1 if isinstance(seed, int) else seed)
+
+
+def check_spec(spec):
+    """A corruption spec once name and range are right, or None for None; else a ValueError."""
+    if spec is None:
+        return None
+    if set(spec) != {"name", "level"} or spec["name"] not in CORRUPTIONS:
+        raise ValueError(
+            f"`corruption` must have the keys name (one of {sorted(CORRUPTIONS)}) and level. Received: {spec}"
+        )
+    level = spec["level"]
+    limit = 1 if spec["name"] in ("masking", "salt_and_pepper") else math.inf  # those two are probabilities
+    if not (isinstance(level, (list, tuple)) and len(level) == 2 and 0 <= level[0] <= level[1] <= limit):
+        raise ValueError(
+            f"`corruption.level` must be a range [low, high] with 0 <= low <= high"
+            f"{' <= 1' if limit == 1 else ''}. Received: {level!r}"
+        )
+    return spec
+
+
+def _uniform(x, seed):
+    """One number in [0, 1) per position: `(batch, H, W, 1)`."""
+    return random.uniform((*ops.shape(x)[:-1], 1), dtype="float32", seed=seed)

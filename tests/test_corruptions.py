@@ -1,0 +1,121 @@
+"""Corruptions: the distributions they claim, seeds, ranges, and what a bad spec is told."""
+
+import numpy as np
+import pytest
+from keras import ops, random
+
+from keras_genzoo import corruptions
+
+GREY = np.full((4, 100, 100, 1), 0.5, "float32")
+NOISES = ["gaussian", "masking", "salt_and_pepper"]  # of the pixels; `affine` is of their places
+
+
+def _apply(name, x=GREY, **options):
+    return ops.convert_to_numpy(corruptions.CORRUPTIONS[name](ops.convert_to_tensor(x), **{"seed": 0, **options}))
+
+
+def test_gaussian_noise_has_its_level_where_nothing_clips():
+    noise = _apply("gaussian", level=0.1) - 0.5
+    n = noise.size
+    assert abs(noise.mean()) < 5 * 0.1 / np.sqrt(n)
+    assert abs(noise.std() - 0.1) < 5 * 0.1 / np.sqrt(2 * n)
+
+
+def test_gaussian_noise_clips_as_a_sensor_does():
+    """On black, half of the noise is cut off: P(0) = 1/2, and the mean is sigma / sqrt(2 pi)."""
+    noisy = _apply("gaussian", x=np.zeros_like(GREY), level=0.2)
+    n = noisy.size
+    assert abs((noisy == 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
+    assert abs(noisy.mean() - 0.2 / np.sqrt(2 * np.pi)) < 5 * 0.2 / np.sqrt(n)
+    assert noisy.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "on"), [("masking", 0.0), ("salt_and_pepper", 0.5)])
+def test_impulses_come_as_often_as_the_level_says(name, on):
+    noisy = _apply(name, level=0.3)
+    hit = noisy != 0.5
+    assert abs(hit.mean() - 0.3) < 5 * np.sqrt(0.21 / noisy.size)
+    assert set(np.unique(noisy[hit])) <= {0.0, 1.0}
+    assert abs(noisy[hit].mean() - on) < 5 * 0.5 / np.sqrt(hit.sum())
+
+
+@pytest.mark.parametrize("name", ["masking", "salt_and_pepper"])
+def test_impulses_hit_all_channels_of_a_position(name):
+    noisy = _apply(name, x=np.full((2, 50, 50, 3), 0.5, "float32"), level=0.5)
+    hit = noisy != 0.5
+    assert np.all(hit == hit[..., :1])
+
+
+def _blob(cx, cy, side=28):
+    """A soft dot, centred at (cx, cy)."""
+    y, x = np.mgrid[:side, :side]
+    return np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 8)[None, ..., None].astype("float32")
+
+
+def _centre(images):
+    weights = images[..., 0] / images.sum((1, 2, 3))[:, None, None]
+    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
+    return np.stack([(weights * x).sum((1, 2)), (weights * y).sum((1, 2))], axis=1)
+
+
+def test_affine_shifts_turns_and_scales_as_far_as_it_says():
+    """A dot in the middle moves by the shift alone, up to 2 pixels per axis; one at the edge also by the others."""
+    middle = _centre(_apply("affine", x=np.repeat(_blob(13.5, 13.5), 4000, 0), level=1.0)) - 13.5
+    assert np.abs(middle).max() <= 2 * 1.5  # a shift of the source; turned, scaled and sheared on its way
+    assert np.abs(middle).max() > 1.7
+    np.testing.assert_allclose(middle.mean(0), 0, atol=5 * 1.2 / np.sqrt(4000))
+    edge = _centre(_apply("affine", x=np.repeat(_blob(20, 13.5), 4000, 0), level=1.0)) - (20, 13.5)
+    assert edge.std(0)[1] > 1.2 * middle.std(0)[1]
+    half = _centre(_apply("affine", x=np.repeat(_blob(13.5, 13.5), 4000, 0), level=0.5)) - 13.5
+    assert half.std() == pytest.approx(middle.std() / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+class TestEveryCorruption:
+    def test_level_zero_leaves_the_images(self, name):
+        x = np.random.default_rng(0).random((4, 9, 9, 3)).astype("float32")
+        # Interpolating between float32 positions rounds.
+        np.testing.assert_allclose(_apply(name, x=x, level=0.0), x, atol=0 if name in NOISES else 1e-5)
+
+    def test_the_seed_decides(self, name):
+        x = _blob(10, 15)
+        np.testing.assert_array_equal(_apply(name, x=x, level=0.3), _apply(name, x=x, level=0.3))
+        assert np.any(_apply(name, x=x, level=0.3) != _apply(name, x=x, level=0.3, seed=1))
+
+    def test_stays_in_range(self, name):
+        x = np.random.default_rng(0).random((4, 9, 9, 3)).astype("float32")
+        noisy = _apply(name, x=x, level=0.9)
+        assert (noisy.shape, noisy.dtype) == (x.shape, "float32")
+        assert noisy.min() >= 0
+        assert noisy.max() <= 1
+
+    def test_apply_draws_a_level_for_each_image(self, name):
+        if name not in NOISES:
+            pytest.skip("a flat image tells nothing of its distortion")
+        spec = {"name": name, "level": [0.0, 0.8]}
+        noisy = corruptions.apply(spec, ops.repeat(GREY[:1], 64, axis=0), seed=random.SeedGenerator(3))
+        strength = np.abs(ops.convert_to_numpy(noisy) - 0.5).mean((1, 2, 3))
+        half, full = (np.abs(_apply(name, level=level) - 0.5).mean() for level in (0.4, 0.8))
+        assert strength.min() < 0.15 * full
+        assert 0.85 * full < strength.max() <= 1.05 * full
+        assert abs((strength < half).mean() - 0.5) < 5 * np.sqrt(0.25 / 64)  # uniform: half of them below half
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "fog", "level": [0, 1]}, r"`corruption` must have the keys name \(one of \['affine', 'gaussian'"),
+        ({"name": "masking"}, "Received: {'name': 'masking'}"),
+        ({"name": "masking", "level": [0.5, 0.1]}, r"a range \[low, high\].* Received: \[0.5, 0.1\]"),
+        ({"name": "masking", "level": [0, 1.5]}, r"<= 1. Received: \[0, 1.5\]"),
+        ({"name": "gaussian", "level": 0.5}, "Received: 0.5"),
+        ({"name": "gaussian", "level": [-0.1, 0.5]}, "0 <= low"),
+    ],
+)
+def test_bad_specs(spec, message):
+    with pytest.raises(ValueError, match=message):
+        corruptions.check_spec(spec)
+
+
+def test_gaussian_levels_may_pass_one():
+    assert corruptions.check_spec({"name": "gaussian", "level": [0, 2]})
