@@ -1,4 +1,5 @@
-"""Name -> `tf.data` of images in [0, 1]. MNIST is bundled; other names come through TensorFlow Datasets.
+"""Name -> `tf.data` of images in [0, 1]. MNIST is bundled; "folder:PATH" is a folder of image files; other names come
+through TensorFlow Datasets.
 
 The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way. Order and noise are
 functions of (seed, epoch, batch): `stream` can begin at any epoch, so a resumed run sees what an unbroken one saw.
@@ -12,6 +13,7 @@ import os
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,11 @@ MNIST_FILES = {
 }
 _PROBE_SECONDS = 5
 
+FOLDER = "folder:"  # of the names that are folders
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+RESIZES = ("crop", "pad", "stretch")
+_HELD_OUT = 10  # of so many files of an undivided folder, one is for testing
+
 
 def load(
     name,
@@ -53,12 +60,16 @@ def load(
     seed=0,
     drop_remainder=False,
     data_dir=None,
+    image_shape=None,
+    resize="crop",
 ):
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
     Args:
-        name: "mnist" (bundled) or the name of a TFDS image data set, such as "fashion_mnist".
-        split: "train", "test", or another split the data set has.
+        name: "mnist" (bundled), the name of a TFDS image data set, such as "fashion_mnist", or "folder:PATH": every
+            PNG, JPEG and WebP below PATH, of any size and channels.
+        split: "train", "test", or another split the data set has. Of a folder, its subfolders `train/` and `test/`
+            where it has both; else every tenth file in the order of names is held out for "test".
         batch_size: Images per batch, >= 1.
         binarize: None, or "dynamic": each pixel is 1 with the probability of its grey value (Salakhutdinov & Murray
             2008). Redrawn every epoch where shuffled; drawn once, from `seed`, where not, whatever the batch size.
@@ -68,6 +79,9 @@ def load(
         drop_remainder: Drop a last, smaller batch.
         data_dir: Folder with data sets for machines without a data host: `data_dir/NAME/` holds the original
             files, or what TFDS prepared. None: $KERAS_GENZOO_DATA.
+        image_shape: Of a folder: the `(height, width, channels)` to bring its images to, with 1 or 3 channels.
+        resize: Of a folder: "crop" scales until the image covers the shape and cuts the middle out; "pad" scales until
+            it fits and pads with black; "stretch" scales each side for itself.
 
     Returns:
         A dataset of float32 `(batch, H, W, C)` in [0, 1]; with labels, also int64 `(batch,)`.
@@ -78,7 +92,7 @@ def load(
     Example:
         >>> train = keras_genzoo.data.load("mnist", "train", binarize="dynamic")
     """
-    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir)
+    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize)
     shuffle = split == "train" if shuffle is None else shuffle
     if binarize == "dynamic" and not shuffle:
         images, binarize = binarize_fixed(images, seed=seed), None
@@ -104,12 +118,25 @@ def load(
     )
 
 
-def stream(name, *, batch_size, binarize=None, labels=False, seed=0, first_epoch=0, data_dir=None):
+def stream(
+    name,
+    *,
+    batch_size,
+    binarize=None,
+    labels=False,
+    seed=0,
+    first_epoch=0,
+    data_dir=None,
+    image_shape=None,
+    resize="crop",
+):
     """The training split without end, from the start of epoch `first_epoch`, in full batches; for resumable runs.
 
-    Epoch e is the same whether the stream began at 0 or at e. Returns `(dataset, batches per epoch)`.
+    Fewer images than `batch_size` are one batch. Epoch e is the same whether the stream began at 0 or at e. Returns
+    `(dataset, batches per epoch)`.
     """
-    images, targets = _checked_arrays(name, "train", binarize, labels, seed, data_dir)
+    images, targets = _checked_arrays(name, "train", binarize, labels, seed, data_dir, image_shape, resize)
+    batch_size = min(batch_size, len(images))
     epochs = tf.data.Dataset.counter(start=first_epoch)
     batches = _pipeline(
         images,
@@ -124,10 +151,25 @@ def stream(name, *, batch_size, binarize=None, labels=False, seed=0, first_epoch
     return batches, len(images) // batch_size
 
 
-def arrays(name, split, *, data_dir=None):
-    """A split in memory: uint8 images `(n, H, W, C)` and int64 labels `(n,)` (None where it has none)."""
+def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
+    """A split in memory: uint8 images `(n, H, W, C)` and int64 labels `(n,)` (None where it has none).
+
+    Arguments as in `load`. The labels of a folder are its subfolders in the order of their names, where every image is
+    in one. Files of it that are no images are named in a warning and left out.
+    """
+    if str(name).startswith(FOLDER):
+        if image_shape is None:
+            raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
+        return _from_folder(name.removeprefix(FOLDER), split, tuple(image_shape), resize)
     data_dir = data_dir or os.environ.get("KERAS_GENZOO_DATA") or None
     return _arrays(name, split, str(data_dir) if data_dir else None)
+
+
+def full_name(name):
+    """The name with a folder's path made absolute: it still names the folder from elsewhere."""
+    if not name.startswith(FOLDER):
+        return name
+    return FOLDER + str(Path(name.removeprefix(FOLDER)).expanduser().resolve())
 
 
 def binarize_fixed(images, *, seed):
@@ -144,12 +186,12 @@ def to_unit(images):
     return images.astype("float32") / 255
 
 
-def _checked_arrays(name, split, binarize, labels, seed, data_dir):
+def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize):
     if binarize not in (None, "dynamic"):
         raise ZooError(f"`binarize` must be None or 'dynamic'. Received: {binarize!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
-    images, targets = arrays(name, split, data_dir=data_dir)
+    images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize)
     if labels and targets is None:
         raise ZooError(f"{name} has no labels. Received: labels=True")
     return images, targets
@@ -220,6 +262,74 @@ def read_idx(path, sha256):
     raw = gzip.decompress(packed)
     shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
     return np.frombuffer(raw, "uint8", offset=4 + 4 * raw[3]).reshape(shape).copy()
+
+
+@functools.lru_cache(maxsize=4)
+def _from_folder(path, split, image_shape, resize):
+    from PIL import Image  # only folders need it
+
+    if resize not in RESIZES:
+        raise ZooError(f"`resize` must be one of {', '.join(RESIZES)}. Received: {resize!r}")
+    if image_shape[-1] not in (1, 3):
+        raise ZooError(f"Images of a folder have 1 or 3 channels. Received: image_shape={image_shape}")
+    root = Path(path).expanduser().resolve()
+    if not root.is_dir():
+        raise MissingDataError(f"Image folder {path!r} does not exist" if not root.exists() else f"{path!r} is a file")
+    if split not in ("train", "test"):
+        raise ZooError(f"{FOLDER}{path} has the splits train, test. Received: {split!r}")
+    divided = (root / "train").is_dir() and (root / "test").is_dir()
+    root = root / split if divided else root
+    files = sorted(
+        file
+        for file in root.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
+    if not divided:
+        files = [file for i, file in enumerate(files) if (i % _HELD_OUT == 1) == (split == "test")]
+    images, parents, broken = [], [], []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                images.append(_fitted(image, image_shape, resize))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow raises
+            broken.append(f"  {file}: {' '.join(str(error).split())}")
+        else:
+            parents.append(file.relative_to(root).parent)
+    if broken:
+        warnings.warn(f"{root}: skipped {len(broken)} of {len(files)} files:\n" + "\n".join(broken), stacklevel=2)
+    if not images:
+        what = "no readable image" if files else "no image"
+        raise ZooError(f"{root} holds {what} to {split} with ({', '.join(SUFFIXES)})")
+    classes = sorted({parent.parts[0] for parent in parents if parent.parts})
+    labels = None
+    if len(classes) > 1 and all(parent.parts for parent in parents):
+        labels = np.array([classes.index(parent.parts[0]) for parent in parents], "int64")
+        labels.setflags(write=False)
+    images = np.stack(images)
+    images.setflags(write=False)
+    return images, labels
+
+
+def _fitted(image, image_shape, resize):
+    """A Pillow image as uint8 `(height, width, channels)`: upright, on black where transparent, of the given shape."""
+    from PIL import Image, ImageOps
+
+    height, width, channels = image_shape
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "F"):
+        raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    how = Image.Resampling.LANCZOS
+    if resize == "crop":
+        image = ImageOps.fit(image, (width, height), how)
+    elif resize == "pad":
+        image = ImageOps.pad(image, (width, height), how, color="black" if channels == 3 else 0)
+    else:
+        image = image.resize((width, height), how)
+    return np.asarray(image, "uint8").reshape(image_shape)
 
 
 def _from_tfds(name, split, data_dir):

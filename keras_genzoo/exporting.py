@@ -117,9 +117,8 @@ def _example_inputs(model, twin, split, count, data_dir):
     endpoints = twin.endpoints()
     images = z = None
     if any(_takes_images(endpoint) for endpoint in endpoints.values()):
-        config = model.preset.data
-        pixels = data.arrays(config.name, split, data_dir=data_dir)[0][:count]
-        images = data.to_unit(data.binarize_fixed(pixels, seed=0) if config.binarize else pixels)
+        pixels = zoo.arrays(model, split, data_dir=data_dir)[0][:count]
+        images = data.to_unit(data.binarize_fixed(pixels, seed=0) if model.preset.data.binarize else pixels)
     if hasattr(twin, "sample"):
         z = twin.normal_latents(count, seed=_SEEDS[split])
     elif "encode" in endpoints:

@@ -19,6 +19,7 @@ CONFIGS = next((path for path in (_HERE / "zoo_configs", _HERE.parent / "zoo_con
 
 PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD = "preset.yaml", "model.weights.h5", "weights.json"
 METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz", "samples.png", "README.md"
+HISTORY_FILE = "history.json"  # the losses of every epoch of training
 
 
 class _Section(pydantic.BaseModel):
@@ -33,6 +34,7 @@ class DataConfig(_Section):
     name: str
     binarize: Literal["dynamic"] | None = None
     labels: bool = False
+    resize: Literal["crop", "pad", "stretch"] = "crop"  # how the images of a folder come to the model's shape
 
 
 class OptimizerConfig(_Section):
@@ -63,6 +65,7 @@ class EvaluationConfig(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
     n_importance_samples: Annotated[int, Field(ge=1)] = 1000  # draws per image of a likelihood
     n_samples: Annotated[int, Field(ge=2)] = 10_000  # generated images to judge
+    n_probe_images: Annotated[int, Field(ge=100)] = 60_000  # training images that probes of the codes learn from
 
 
 class Preset(_Section):

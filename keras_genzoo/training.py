@@ -8,13 +8,14 @@ from pathlib import Path
 
 import keras
 
-from keras_genzoo import data, presets, zoo
+from keras_genzoo import presets, zoo
+from keras_genzoo.data import full_name, stream
 from keras_genzoo.errors import ZooError
 
 _STATE = "state.json"
 
 
-def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
+def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
     """Trains a preset's model from fresh weights and saves it as the preset folder `out`.
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
@@ -23,6 +24,7 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
     Args:
         preset: A preset's name or path, or a `presets.Preset`.
         out: Folder to write; it must not exist.
+        data: In place of the preset's data: a name of `data.load`, such as "folder:PATH" for images of your own.
         data_dir: See `data.load`.
         dtype: Precision policy, see `zoo.load`.
         epochs: In place of the preset's `training.epochs`, >= 1; the learning rate's course spans them.
@@ -40,6 +42,8 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
     out = Path(out).expanduser().resolve()
     if out.exists():
         raise ZooError(f"{out} exists; give another folder")
+    if data is not None:
+        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"name": full_name(data)})})
     if epochs is not None:
         if epochs < 1:
             raise ZooError(f"`epochs` must be >= 1. Received: {epochs}")
@@ -48,11 +52,11 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
     partial = out.with_name(out.name + ".partial")
     state = _read_state(partial, preset, dtype)
 
-    model, stream, steps_per_epoch = prepare(preset, data_dir=data_dir, dtype=dtype, first_epoch=state["epoch"])
+    model, batches, steps_per_epoch = prepare(preset, data_dir=data_dir, dtype=dtype, first_epoch=state["epoch"])
     if state["epoch"]:
         zoo.load_weights(model, partial / state["weights"])
     model.fit(
-        stream,
+        batches,
         epochs=config.epochs,
         initial_epoch=state["epoch"],
         steps_per_epoch=steps_per_epoch,
@@ -64,23 +68,24 @@ def train(preset, out, *, data_dir=None, dtype=None, epochs=None, checkpoint_eve
             f"Training of {preset.name} stopped at a loss that is not finite in epoch {state['epoch'] + 1}; "
             f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
         )
-    zoo.save(model, out)
+    zoo.save(model, out, history=state["history"])
     shutil.rmtree(partial)
     return model
 
 
 def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
-    """What `train` fits: `(model, stream, steps_per_epoch)`, the model fresh, seeded and compiled with schedules."""
+    """What `train` fits: `(model, batches, steps_per_epoch)`, the model fresh, seeded and compiled with schedules."""
     config = preset.training
     keras.utils.set_random_seed(config.seed)
-    stream, steps_per_epoch = data.stream(
+    model = zoo.build(preset, dtype=dtype)
+    batches, steps_per_epoch = stream(
         **preset.data.model_dump(),
+        image_shape=model.image_shape,
         batch_size=config.batch_size,
         seed=config.seed,
         first_epoch=first_epoch,
         data_dir=data_dir,
     )
-    model = zoo.build(preset, dtype=dtype)
     zoo.compile_model(
         model,
         preset,
@@ -88,7 +93,7 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         steps_per_execution=_divisor(steps_per_epoch, config.steps_per_execution),
         jit_compile=config.jit_compile,
     )
-    return model, stream, steps_per_epoch
+    return model, batches, steps_per_epoch
 
 
 class _Checkpoint(keras.callbacks.Callback):

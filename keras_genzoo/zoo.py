@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import pydantic
 
-from keras_genzoo import __version__, models, networks, presets
+from keras_genzoo import __version__, data, models, networks, presets, regularizers
 from keras_genzoo.errors import ZooError
-from keras_genzoo.presets import GOLDEN_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
+from keras_genzoo.presets import GOLDEN_FILE, HISTORY_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
 
 _DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
-_GOLDEN_IMAGES = 2
+_GOLDEN_IMAGES = 1  # the codes of 1,000 numbers have to fit, too
 
 
 def load(name, *, weights="preset", dtype=None):
@@ -62,8 +62,9 @@ def build(preset, *, dtype=None):
     origin = preset.file
     config = _bind(cls.__init__, preset.model, origin=origin, prefix="model.", hidden=_DECIDED_BY_ZOO)
     for key, spec in config.items():
-        if isinstance(spec, dict):
-            _check_network(spec, origin=origin, prefix=f"model.{key}.")
+        if isinstance(spec, dict) and key != "corruption":  # which has one shape, and checks itself
+            kinds = regularizers.REGULARIZERS if key == "regularizer" else networks.BUILDERS
+            _check_part(spec, kinds, origin=origin, prefix=f"model.{key}.")
     try:
         model = cls(**config, seed=preset.training.seed, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -123,7 +124,7 @@ def load_weights(model, path):
         raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {first_line}") from error
 
 
-def save(model, path, *, overwrite=False):
+def save(model, path, *, history=None, overwrite=False):
     """Saves a model as a preset folder, which `load(path)` reads back.
 
     Writes preset.yaml, model.weights.h5, weights.json and golden.npz. The folder is written aside and renamed when
@@ -132,6 +133,7 @@ def save(model, path, *, overwrite=False):
     Args:
         model: A model from `load`, or one whose `preset` says how it is trained and measured.
         path: The folder to write.
+        history: Losses of every epoch of training, a list of dicts; written as history.json.
         overwrite: Replace a folder that exists. Its measured numbers and card go: they were of other weights.
 
     Raises:
@@ -161,6 +163,9 @@ def save(model, path, *, overwrite=False):
             "versions": versions(),
         }
         (folder / WEIGHTS_RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        if history:
+            epochs = [{key: float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
+            (folder / HISTORY_FILE).write_text(json.dumps(epochs) + "\n")
 
 
 def require_preset(model):
@@ -172,6 +177,12 @@ def require_preset(model):
             "model.preset = keras_genzoo.presets.find(NAME)"
         )
     return preset
+
+
+def arrays(model, split, *, data_dir=None):
+    """A split of the data set the model's preset names, in the model's image shape: see `data.arrays`."""
+    config = require_preset(model).data
+    return data.arrays(config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize)
 
 
 def golden(model):
@@ -260,14 +271,13 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _check_network(spec, *, origin, prefix):
-    builder = networks.find_builder(spec)
-    if builder is None:
-        raise ZooError(
-            f"{origin}: `{prefix}name` must be one of {sorted(networks.BUILDERS)}. Received: {spec.get('name')!r}"
-        )
+def _check_part(spec, kinds, *, origin, prefix):
+    """A spec's `name` against the dict of its kinds, and its options against the signature found there."""
+    kind = spec.get("name")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ZooError(f"{origin}: `{prefix}name` must be one of {sorted(kinds)}. Received: {kind!r}")
     options = {key: value for key, value in spec.items() if key != "name"}
-    _bind(builder, options, origin=origin, prefix=prefix, hidden=("image_shape", "latent_dim", "outputs", "dtype"))
+    _bind(kinds[kind], options, origin=origin, prefix=prefix, hidden=("image_shape", "latent_dim", "outputs", "dtype"))
 
 
 def _bind(function, config, *, origin, prefix, hidden):
