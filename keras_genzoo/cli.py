@@ -13,6 +13,7 @@ from pathlib import Path
 from keras_genzoo import __version__
 from keras_genzoo.errors import ZooError
 
+_KINDS = ("showcase", "reconstructions", "filters", "latent", "manifold", "curves")
 _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -74,10 +75,17 @@ def _parser():
     sub.add_argument("--seed", type=int, default=0, help="the same images for the same seed (default: 0)")
     sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME_samples.png)")
 
-    sub = command(
-        _plot, "plot", "A preset's picture: samples, then test images above their reconstructions.", data=True
+    sub = command(_plot, "plot", "A picture of a preset, over the test images of its data.", data=True)
+    sub.add_argument(
+        "--kind",
+        choices=_KINDS,
+        default="showcase",
+        help="showcase: samples, then images above their reconstructions (default); reconstructions: eight rows of "
+        "them; filters: the first layer's weights; latent: the codes coloured by class; manifold: the plane of a "
+        "two-dimensional code, decoded; curves: the losses of training",
     )
-    sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME.png)")
+    sub.add_argument("--beside", metavar="NAME", help="with --kind latent: another preset, for a second panel")
+    sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME.png, or NAME_KIND.png)")
 
     sub = command(
         _train,
@@ -85,6 +93,11 @@ def _parser():
         "Train a preset from scratch and save it as a preset folder. Interrupted, the same command "
         "goes on from its last checkpoint.",
         data=True,
+    )
+    sub.add_argument(
+        "--data",
+        metavar="DATA",
+        help="in place of the preset's data: folder:PATH for your own images, or the name of a data set",
     )
     sub.add_argument("--out", metavar="DIR", help="folder to write (default: runs/NAME)")
     sub.add_argument("--epochs", type=int, help="in place of the preset's number")
@@ -96,6 +109,9 @@ def _parser():
         "--n-importance-samples", type=int, help="draws per image of the likelihood (default: the preset's)"
     )
     sub.add_argument("--n-samples", type=int, help="generated images to judge (default: the preset's)")
+    sub.add_argument(
+        "--n-probe-images", type=int, help="training images for probes of the codes (default: the preset's)"
+    )
     sub.add_argument("--write", action="store_true", help="store the numbers as the preset's metrics.json")
 
     sub = command(
@@ -159,13 +175,50 @@ def _sample(arguments):
 
 
 def _plot(arguments):
-    model = _load(arguments)
-    from keras_genzoo import data, plots
+    from keras_genzoo import plots, presets
 
-    if not hasattr(model, "sample") and not hasattr(model, "reconstruct"):
-        raise ZooError(f"{arguments.preset} is of the family {model.preset.family}, which makes no images")
-    images = data.to_unit(data.arrays(model.preset.data.name, "test", data_dir=arguments.data_dir)[0])
-    print(plots.showcase(model, images, arguments.out or f"{model.preset.name}.png"))
+    kind = arguments.kind
+    preset = presets.find(arguments.preset)
+    out = arguments.out or (f"{preset.name}.png" if kind == "showcase" else f"{preset.name}_{kind}.png")
+    if arguments.beside and kind != "latent":
+        raise ZooError(f"--beside goes with --kind latent. Received: --kind {kind}")
+    if kind == "curves":
+        history = preset.record(presets.HISTORY_FILE)
+        if not history:
+            raise ZooError(f"{preset.folder} has no {presets.HISTORY_FILE}; `keras-genzoo train` writes one")
+        return print(plots.curves(history, out))
+    model = _load(arguments)
+    from keras_genzoo import data, zoo
+
+    needs = {
+        "showcase": ("sample", "reconstruct"),
+        "reconstructions": ("reconstruct",),
+        "filters": ("encoder", "discriminator"),
+        "latent": ("codes",),
+        "manifold": ("decode",),
+    }[kind]
+    if not any(hasattr(model, name) for name in needs):
+        raise ZooError(f"{arguments.preset} is of the family {preset.family}, which has nothing for --kind {kind}")
+    if kind == "filters":
+        return print(plots.filters(model, out))
+    pixels, labels = zoo.arrays(model, "test", data_dir=arguments.data_dir)
+    images = data.to_unit(pixels)
+    if kind == "latent":
+        codes = {preset.name: model.codes(images)}
+        if arguments.beside:
+            other = zoo.load(arguments.beside)
+            if not hasattr(other, "codes") or other.preset.data.name != preset.data.name:
+                raise ZooError(
+                    f"--beside needs a preset with codes of {preset.data.name}. Received: {arguments.beside}"
+                )
+            codes[other.preset.name] = other.codes(images)
+        print(plots.latent_map(codes, labels, out))
+    elif kind == "manifold":
+        print(plots.manifold(model, images, out))
+    elif kind == "reconstructions":
+        print(plots.reconstructions(model, images[:128], out))
+    else:
+        print(plots.showcase(model, images, out))
 
 
 def _train(arguments):
@@ -177,6 +230,7 @@ def _train(arguments):
     training.train(
         preset,
         out,
+        data=arguments.data,
         data_dir=arguments.data_dir,
         dtype=arguments.dtype,
         epochs=arguments.epochs,
@@ -195,6 +249,7 @@ def _evaluate(arguments):
         n_images=arguments.n_images,
         n_importance_samples=arguments.n_importance_samples,
         n_samples=arguments.n_samples,
+        n_probe_images=arguments.n_probe_images,
     )
     if arguments.write:
         evaluation.write(model.preset, rows)

@@ -17,10 +17,20 @@ from keras_genzoo.progress import track, working
 
 _JUDGE = {"mnist": "classifier_mnist"}  # data set -> the classifier whose features and labels measure samples
 _CLASSES = 10
+_NOISE_LEVELS = (0.1, 0.25, 0.5)  # at which denoisers are measured
 _IMAGES, _DRAWS = 100, 50  # importance weights of one call: constant memory whatever k
 
 
-def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, n_samples=None, verbose=True):
+def evaluate(
+    model,
+    *,
+    data_dir=None,
+    n_images=None,
+    n_importance_samples=None,
+    n_samples=None,
+    n_probe_images=None,
+    verbose=True,
+):
     """Measures a model on the test split with its preset's protocol.
 
     Args:
@@ -29,6 +39,7 @@ def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, 
         n_images: Test images to use, the first n; None: all.
         n_importance_samples: Of the likelihood estimate; None: the preset's.
         n_samples: Generated images to judge; None: the preset's.
+        n_probe_images: Training images that probes of the codes learn from; None: the preset's.
         verbose: Show progress, on a terminal.
 
     Returns:
@@ -39,22 +50,19 @@ def evaluate(model, *, data_dir=None, n_images=None, n_importance_samples=None, 
     """
     if not isinstance(model, keras.Model):
         model = zoo.load(model)
-    for argument, value in {
-        "n_images": n_images,
+    overridden = {
         "n_importance_samples": n_importance_samples,
         "n_samples": n_samples,
-    }.items():
+        "n_probe_images": n_probe_images,
+    }
+    for argument, value in {"n_images": n_images, **overridden}.items():
         if value is not None and value < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
     preset = zoo.require_preset(model)
     protocol = preset.evaluation.model_copy(
-        update={
-            key: value
-            for key, value in {"n_importance_samples": n_importance_samples, "n_samples": n_samples}.items()
-            if value is not None
-        }
+        update={key: value for key, value in overridden.items() if value is not None}
     )
-    pixels, labels = data.arrays(preset.data.name, "test", data_dir=data_dir)
+    pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
     test = _Test(preset, pixels[:n_images], None if labels is None else labels[:n_images], protocol, data_dir, verbose)
     rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
     rows.sort(key=lambda row: row["metric"] != protocol.metric)
@@ -108,7 +116,7 @@ def _reconstruction(model, test):
     images = test.images
     reconstructions = model.reconstruct(images)
     squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
-    train = data.to_unit(data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)[0])
+    train = data.to_unit(zoo.arrays(model, "train", data_dir=test.data_dir)[0])
     d = model.latent_dim
     return [
         test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
@@ -120,6 +128,62 @@ def _reconstruction(model, test):
             f"PCA with {d} components fitted on the training images: the linear code of that size",
         ),
     ]
+
+
+def _denoising(model, test):
+    """PSNR of what a denoiser makes of noisy images, and of the noisy images themselves."""
+    if model.corruption is None:
+        return []
+    rows = []
+    for level in _NOISE_LEVELS:
+        noisy = model.corrupt(test.images, level=level, seed=test.protocol.seed)
+        for what, images in (("denoised", model.reconstruct(noisy)), ("noisy", noisy)):
+            protocol = f"{model.corruption['name']} corruption of level {level:g}, clipped to [0, 1]; mean over images"
+            psnr = metrics.psnr(test.images, images).mean()
+            rows.append(test.row(f"{what}_psnr_{level:g}", psnr, "dB", protocol))
+    return rows
+
+
+def _probes(model, test):
+    """Test errors of simple classifiers on the codes, beside raw pixels and PCA of the same size."""
+    if test.labels is None:
+        return []
+    metrics.require_probes()
+    pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
+    n = test.protocol.n_probe_images
+    train, labels, images = data.to_unit(pixels[:n]), labels[:n], test.images
+    flat = [x.reshape(len(x), -1) for x in (train, images)]
+    mean, basis = metrics.pca(train, n_components=model.latent_dim)
+    features = {
+        "code": [model.codes(x) for x in (train, images)],
+        "pca": [(x - mean) @ basis for x in flat],
+        "pixels": flat,
+    }
+    rows = [test.row("active_fraction", np.mean(features["code"][1] != 0), "", "of the code's numbers, not 0")]
+    for name, (train, images) in features.items():
+        # The baselines are the same for every preset of a data set and a size.
+        key = (name, train.shape, images.shape, test.preset.data.name, test.data_dir)
+        with working(f"probing {name}", verbose=test.verbose):
+            result = _BASELINES.get(key) or _probe(train, images, labels, test.labels)
+        if name != "code":
+            _BASELINES[key] = result
+        linear, c, knn = result
+        prefix = "" if name == "code" else f"{name}_"
+        what = f"on {name} ({train.shape[1]} numbers) of {len(train):,} training images"
+        rows += [
+            test.row(f"{prefix}linear_probe_error", linear, "", f"logistic regression {what}, C={c:g}"),
+            test.row(f"{prefix}knn_error", knn, "", f"5 nearest neighbours {what}"),
+        ]
+    return rows
+
+
+_BASELINES = {}
+
+
+def _probe(train, test, train_labels, test_labels):
+    linear, c = metrics.linear_probe_error(train, test, train_labels=train_labels, test_labels=test_labels)
+    knn = metrics.knn_error(train, test, train_labels=train_labels, test_labels=test_labels)
+    return linear, c, knn
 
 
 def _likelihood(model, test):
@@ -183,7 +247,7 @@ def _samples(model, test):
     n, seed = test.protocol.n_samples, test.protocol.seed
     with working(f"judging {n} samples", verbose=test.verbose):
         judge = zoo.load(name, dtype="float32")
-        pixels = data.arrays(test.preset.data.name, "train", data_dir=test.data_dir)[0]
+        pixels = zoo.arrays(model, "train", data_dir=test.data_dir)[0]
         chosen = np.random.default_rng(seed).permutation(len(pixels))[:n]
         real, train, fake = (
             judge.classify(images)
@@ -216,7 +280,7 @@ def _classification(model, test):
 
 
 _MEASURES = {
-    "autoencoder": [_reconstruction],
+    "autoencoder": [_reconstruction, _denoising, _probes],
     "vae": [_likelihood, _samples],
     "gan": [_samples],
     "classifier": [_classification],

@@ -1,4 +1,8 @@
-"""Measures over arrays and features: distances of samples, reconstruction quality, use of latents. NumPy only."""
+"""Measures over arrays and features: distances of samples, reconstruction quality, use of latents. NumPy, and
+scikit-learn for the probes.
+"""
+
+import warnings
 
 import numpy as np
 
@@ -71,18 +75,79 @@ def active_units(z_mean, threshold=0.01):
     return int(np.sum(np.var(z_mean, axis=0) > threshold))
 
 
+def pca(train, *, n_components):
+    """Principal components of training images or codes: `(mean, basis)`, `(d,)` and `(d, n_components)`.
+
+    Args:
+        train: `(n, ...)` float32; more components than d are d.
+    """
+    train = train.reshape(len(train), -1).astype("float32")
+    mean = train.mean(0)
+    centred = train - mean
+    return mean, np.linalg.eigh(centred.T @ centred / len(train))[1][:, ::-1][:, :n_components]
+
+
 def pca_squared_error(train, test, *, n_components):
     """Squared error per test image of PCA fitted on train: what a linear code of that size reaches.
 
     Args:
         train, test: `(n, ...)` float32 in [0, 1].
     """
-    train, test = (images.reshape(len(images), -1).astype("float32") for images in (train, test))
-    mean = train.mean(0)
-    centred = train - mean
-    basis = np.linalg.eigh(centred.T @ centred / len(train))[1][:, -n_components:]
-    residual = (test - mean) - (test - mean) @ basis @ basis.T
+    mean, basis = pca(train, n_components=n_components)
+    centred = test.reshape(len(test), -1).astype("float32") - mean
+    residual = centred - centred @ basis @ basis.T
     return float(np.mean(np.sum(residual.astype("float64") ** 2, axis=1)))
+
+
+def linear_probe_error(train, test, *, train_labels, test_labels):
+    """Test error of a logistic regression on features: how well a linear boundary tells the classes apart.
+
+    scikit-learn's, l2-regularised. Features are divided by one number, their standard deviation; the strength is
+    chosen among C = 0.001, 0.01, 0.1 and 1 by fitting a third of the training images and looking at another sixth.
+
+    Args:
+        train, test: Features, `(n, d)`.
+        train_labels, test_labels: `(n,)` integers.
+
+    Returns:
+        `(error, C)`: the fraction of test images that are classed wrong, and the C that was chosen.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scale = float(train.std()) or 1.0
+    train, test = train / scale, test / scale
+
+    def fitted(images, labels, c):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an optimum not reached to the last digit
+            return LogisticRegression(C=c, max_iter=200, tol=1e-3).fit(images, labels)
+
+    third, sixth = len(train) // 3, len(train) // 6
+    scores = {
+        c: fitted(train[:third], train_labels[:third], c).score(train[-sixth:], train_labels[-sixth:])
+        for c in (1e-3, 1e-2, 1e-1, 1.0)
+    }
+    best = max(scores, key=scores.get)
+    return 1 - fitted(train, train_labels, best).score(test, test_labels), best
+
+
+def knn_error(train, test, *, train_labels, test_labels, n_neighbors=5):
+    """Test error of the vote of the `n_neighbors` nearest training features (Euclidean, scikit-learn's).
+
+    Arguments as in `linear_probe_error`. Returns the fraction of test images that are classed wrong.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    voters = KNeighborsClassifier(n_neighbors, algorithm="brute").fit(train, train_labels)
+    return 1 - voters.score(test, test_labels)
+
+
+def require_probes():
+    """Raises a ZooError where scikit-learn is missing, before the long part of a measurement."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise ZooError("Probes of codes need scikit-learn: pip install 'keras-genzoo[probes]'") from None
 
 
 def _features(real, fake):

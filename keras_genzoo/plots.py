@@ -1,6 +1,7 @@
-"""Image grids. Arrays in, pictures out."""
+"""Pictures: image grids, reconstructions, filters, latent maps, decoded planes, training curves."""
 
 import math
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +34,169 @@ def grid(images, path, *, columns=None):
 
 
 def showcase(model, images, path, *, columns=16, seed=0):
-    """A preset's picture: four rows of samples where the model samples; then, where it reconstructs, two rows of
-    images, each above its reconstruction.
+    """A preset's picture: four rows of samples where the model samples; then, where it reconstructs, two times a row of
+    images above their reconstructions.
 
     Args:
         model: A model of the zoo.
         images: At least `2 * columns` images in [0, 1], which the model reconstructs.
     """
-    parts = []
-    if hasattr(model, "sample"):
-        parts.append(model.sample(4 * columns, seed=seed))
+    parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
     if hasattr(model, "reconstruct"):
-        chosen = images[: 2 * columns]
-        reconstructions = model.reconstruct(chosen)
-        for row in (slice(0, columns), slice(columns, None)):
-            parts += [chosen[row], reconstructions[row]]
+        parts.append(_reconstructed(model, images[: 2 * columns], columns, seed))
     return grid(np.concatenate(parts), path, columns=columns)
+
+
+def reconstructions(model, images, path, *, columns=16, seed=0):
+    """Rows of images, each above its reconstructions; of a denoising autoencoder images, noisy images, denoised ones.
+
+    Args:
+        model: A model with `reconstruct`.
+        images: `(n, H, W, C)` in [0, 1].
+        seed: Of the noise.
+    """
+    return grid(_reconstructed(model, images, columns, seed), path, columns=columns)
+
+
+def _reconstructed(model, images, columns, seed):
+    parts = []
+    for start in range(0, len(images) - columns + 1, columns):
+        clean = images[start : start + columns]
+        parts.append(clean)
+        seen = clean
+        if getattr(model, "corruption", None):
+            seen = model.corrupt(clean, level=model.corruption["level"][1], seed=seed + start)
+            parts.append(seen)
+        parts.append(model.reconstruct(seen))
+    return np.concatenate(parts)
+
+
+def filters(model, path, *, n=100):
+    """The weights of the first layer that sees pixels, one picture per unit, the strongest first; grey is 0.
+
+    Of an encoder or a discriminator. Each picture is scaled by its own largest weight.
+
+    Args:
+        n: How many units to show, at most.
+    """
+    network = getattr(model, "encoder", None) or model.discriminator
+    height, width, channels = model.image_shape
+    for kernel in (weight.numpy() for weight in network.weights if weight.name == "kernel"):
+        if kernel.ndim == 4:
+            images = kernel.transpose(3, 0, 1, 2)
+        elif kernel.ndim == 2 and len(kernel) == height * width * channels:
+            images = kernel.T.reshape(-1, height, width, channels)
+        else:
+            continue
+        break
+    else:
+        raise ZooError(f"{model.name} has no layer of weights over pixels to show")
+    norms = np.abs(images).reshape(len(images), -1).max(1)
+    chosen = np.argsort(-np.linalg.norm(images.reshape(len(images), -1), axis=1), kind="stable")[:n]
+    scaled = 0.5 + 0.5 * images[chosen] / np.maximum(norms[chosen], 1e-12)[:, None, None, None]
+    if channels not in (1, 3):
+        scaled = scaled.mean(-1, keepdims=True)
+    enlarge = max(1, 28 // scaled.shape[1])  # of a convolution's few pixels
+    return grid(scaled.repeat(enlarge, 1).repeat(enlarge, 2), path)
+
+
+def latent_map(codes, labels, path, *, class_names=None):
+    """Maps of codes coloured by class, one panel per model.
+
+    Args:
+        codes: Title -> codes `(n, latent_dim)`. Of more than two numbers, the first two principal components are shown.
+        labels: `(n,)` integers; None: one colour.
+        class_names: Names in the legend; None: the numbers.
+    """
+    from matplotlib import colormaps
+
+    figure, panels = _figure(len(codes), width=6.4, height=6)
+    classes = [None] if labels is None else np.unique(labels)
+    for panel, (title, z) in zip(panels, codes.items(), strict=True):
+        names = ("z[0]", "z[1]")
+        if z.shape[1] > 2:
+            centred = z - z.mean(0)
+            z = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]
+            names = ("first principal component", "second principal component")
+        elif z.shape[1] < 2:
+            raise ZooError(f"{title} has codes of one number; a map needs two")
+        for i, value in enumerate(classes):
+            these = slice(None) if value is None else labels == value
+            name = None if value is None else str(class_names[value] if class_names else value)
+            colour = colormaps["tab10"](i % 10)
+            panel.scatter(*z[these].T, s=4, color=colour, alpha=0.5, linewidths=0, label=name)
+        # Nearly all: a few far codes would shrink the rest to a blot.
+        for values, limit in zip(z.T, (panel.set_xlim, panel.set_ylim), strict=True):
+            low, high = np.percentile(values, [0.2, 99.8])
+            limit(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        panel.set(title=title, xlabel=names[0], ylabel=names[1])
+    if labels is not None:
+        legend = panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False)
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
+    return _save(figure, path)
+
+
+def manifold(model, images, path, *, side=20):
+    """The plane of a two-dimensional code, decoded on a grid; z[0] grows to the right, z[1] upwards.
+
+    Of a VAE, between the quantiles 0.02 and 0.98 of the prior N(0, 1), equally likely steps apart. Of an autoencoder,
+    which has no prior, even steps over the middle 96 % of the codes of `images`.
+
+    Args:
+        model: A model with `decode` and `latent_dim` 2.
+        images: `(n, H, W, C)` in [0, 1]; a VAE needs none.
+        side: Images per side.
+    """
+    if model.latent_dim != 2:
+        raise ZooError(f"A decoded plane needs latent_dim 2. Received: {model.name} with {model.latent_dim}")
+    if hasattr(model, "sample"):
+        axis = [statistics.NormalDist().inv_cdf(p) for p in np.linspace(0.02, 0.98, side)]
+        axes = [axis, axis]
+    else:
+        axes = [np.linspace(*np.percentile(values, [2, 98]), side) for values in model.codes(images).T]
+    z = np.array([(x, y) for y in axes[1][::-1] for x in axes[0]], "float32")
+    return grid(model.decode(z), path, columns=side)
+
+
+def curves(history, path):
+    """Losses by epoch, one panel each.
+
+    Args:
+        history: A list of dicts, one per epoch: a preset's history.json.
+    """
+    # A part that is 0 throughout (no penalty) or equals the loss says nothing.
+    series = {key: [logs[key] for logs in history] for key in history[0]}
+    shown = {
+        key: values for key, values in series.items() if key == "loss" or (any(values) and values != series.get("loss"))
+    }
+    figure, panels = _figure(len(shown), width=4.8, height=3.6)
+    for panel, (key, values) in zip(panels, shown.items(), strict=True):
+        panel.plot(range(1, len(values) + 1), values, marker="." if len(values) < 50 else None)
+        # The first epochs' fall would flatten all that follows.
+        if min(values) > 0 and max(values) > 3 * min(values):
+            panel.set_yscale("log")
+        panel.set(title=key, xlabel="epoch")
+        panel.grid(alpha=0.3, which="both")
+    return _save(figure, path)
+
+
+def _figure(n, *, width, height):
+    """A figure and its n panels side by side. Not pyplot's: a notebook's own settings stay as they are."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * n, height), layout="constrained")
+    return figure, figure.subplots(1, n, squeeze=False)[0]
+
+
+def _save(figure, path):
+    path = Path(path).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        raise ZooError(f"Cannot write {path}: {error}") from None
+    return path
 
 
 def write_png(pixels, path):

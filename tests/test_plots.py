@@ -1,0 +1,120 @@
+"""Pictures: that they show what they say, pixel by pixel where that can be told."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import keras_genzoo as gz
+from keras_genzoo import plots, presets
+from keras_genzoo.errors import ZooError
+
+
+def _cells(path, side=28, columns=16):
+    """The images of a grid, back from its PNG: `(rows, columns, side, side)`."""
+    pixels = imread(path)[::2, ::2, 0]  # it is enlarged twice
+    pitch = side + 2
+    rows = (pixels.shape[0] - 2) // pitch
+    return np.array(
+        [
+            [pixels[2 + r * pitch : r * pitch + pitch, 2 + c * pitch : c * pitch + pitch] for c in range(columns)]
+            for r in range(rows)
+        ]
+    )
+
+
+def test_reconstructions_stand_below_their_images(tmp_path, mnist):
+    model = gz.load("ae_mnist")
+    rows = _cells(plots.reconstructions(model, mnist[:32], tmp_path / "r.png"))
+    assert len(rows) == 4
+    np.testing.assert_allclose(rows[2], mnist[16:32, ..., 0], atol=1 / 255)
+    np.testing.assert_allclose(rows[3], model.reconstruct(mnist[16:32])[..., 0], atol=1.01 / 255)
+
+
+def test_a_denoisers_picture_has_three_rows(tmp_path, mnist, tiny):
+    model = tiny("autoencoder", corruption={"name": "gaussian", "level": [0.0, 0.5]})
+    rows = _cells(plots.reconstructions(model, mnist[:16], tmp_path / "r.png"))
+    assert len(rows) == 3
+    noisy = model.corrupt(mnist[:16], level=0.5, seed=0)
+    np.testing.assert_allclose(rows[1], noisy[..., 0], atol=1.01 / 255)
+
+
+def test_filters_are_the_weights(tmp_path, tiny):
+    model = tiny("autoencoder", encoder={"name": "mlp_encoder", "units": []}, latent_dim=4)
+    kernel = np.zeros((784, 4), "float32")
+    kernel[0, 2], kernel[1, 2] = 1.0, -0.5
+    model.encoder.get_layer("z").kernel.assign(kernel)
+    first = _cells(plots.filters(model, tmp_path / "f.png"), columns=2)[0, 0]  # the strongest comes first
+    np.testing.assert_allclose(first[0, :3], [1.0, 0.25, 0.5], atol=1 / 255)
+    assert plots.filters(tiny("gan"), tmp_path / "g.png").is_file()
+
+
+def test_a_decoded_plane_spans_the_prior_of_a_vae(tmp_path, tiny):
+    """z[0] to the right and z[1] upwards, between the quantiles 0.02 and 0.98."""
+    vae = tiny("vae", latent_dim=2)
+    cells = _cells(plots.manifold(vae, None, tmp_path / "m.png", side=5), columns=5)
+    far = 2.0537489  # of N(0, 1), 0.98
+    corners = vae.decode(np.array([(-far, far), (far, far), (-far, -far), (0, 0)], "float32"))[..., 0]
+    for cell, image in zip((cells[0, 0], cells[0, 4], cells[4, 0], cells[2, 2]), corners, strict=True):
+        np.testing.assert_allclose(cell, image, atol=1.01 / 255)
+
+
+def test_a_plane_needs_two_numbers(tmp_path, tiny, mnist):
+    with pytest.raises(ZooError, match=r"needs latent_dim 2\. Received: vae with 4"):
+        plots.manifold(tiny("vae"), mnist, tmp_path / "m.png")
+
+
+def test_maps_and_curves_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    codes = {"two": rng.standard_normal((500, 2)), "many": rng.standard_normal((500, 30))}
+    labels = rng.integers(0, 10, 500)
+    picture = imread(plots.latent_map(codes, labels, tmp_path / "deep" / "map.png"))
+    colours = {tuple(pixel) for pixel in (255 * picture[::3, ::3, :3]).astype(int).reshape(-1, 3)}
+    assert len(colours) > 20
+    history = [{"loss": 5.0 / (i + 1), "penalty": 0.0} for i in range(10)]
+    assert plots.curves(history, tmp_path / "c.png").is_file()
+    with pytest.raises(ZooError, match="codes of one number"):
+        plots.latent_map({"one": np.zeros((5, 1))}, None, tmp_path / "x.png")
+
+
+def test_unwritable_pictures_are_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZooError, match="Cannot write"):
+        plots.curves([{"loss": 1.0}], tmp_path / "file" / "c.png")
+
+
+@pytest.mark.parametrize("kind", ["filters", "latent", "manifold", "curves", "reconstructions"])
+def test_every_kind_from_the_shell(kind, tmp_path, capsys, monkeypatch):
+    from keras_genzoo import cli
+
+    monkeypatch.chdir(tmp_path)
+    beside = ["--beside", "vae2d_mnist"] if kind == "latent" else []
+    assert cli.main(["plot", "ae2d_mnist", "--kind", kind, *beside]) == 0
+    assert capsys.readouterr().out.strip() == f"ae2d_mnist_{kind}.png"
+    assert imread(tmp_path / f"ae2d_mnist_{kind}.png").std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["dcgan_mnist", "--kind", "latent"], "family gan, which has nothing for --kind latent"),
+        (["ae_mnist", "--kind", "manifold"], "needs latent_dim 2"),
+        (["ae_mnist", "--beside", "vae_mnist"], "--beside goes with --kind latent"),
+        (["ae_mnist", "--kind", "latent", "--beside", "classifier_mnist"], "--beside needs a preset with codes"),
+    ],
+)
+def test_what_a_preset_cannot_show_is_told(arguments, complaint, tmp_path, capsys, monkeypatch):
+    from keras_genzoo import cli
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plot", *arguments]) == 2
+    assert complaint in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_autoencoder_has_its_curve():
+    for name in presets.names():
+        preset = presets.find(name)
+        if preset.family == "autoencoder":
+            history = preset.record(presets.HISTORY_FILE)
+            assert len(history) == preset.training.epochs
+            assert history[-1]["loss"] < history[0]["loss"]
