@@ -1,4 +1,4 @@
-"""Tables generated from preset.yaml, weights.json and metrics.json: in each preset's card, and in the README.
+"""Tables generated from preset.yaml, weights.json, metrics.json and benchmark results: in cards and READMEs.
 
 People write the prose; what stands between two markers is replaced: `python -m keras_genzoo.cards`. A test fails
 when a table and its source drift apart.
@@ -87,6 +87,55 @@ def benchmark_table(results):
     return "\n".join(lines)
 
 
+def denoising_table(results):
+    """Denoisers against classical filters in Markdown, from benchmarks/results/denoising.json: every cell."""
+    about, rows = results["about"], results["rows"]
+    titles = list(rows[0]["filters"])
+    lines = [
+        f"| data | sigma | noisy | denoiser | {' | '.join(titles)} | over the best, files | over the best, raw |",
+        "|---|---|---|---|" + "---|" * len(titles) + "---|---|",
+    ]
+    for row in rows:
+        cells = [
+            f"{row['filters'][title]['files']['psnr']:.2f} / {row['filters'][title]['raw']['psnr']:.2f}"
+            for title in titles
+        ]
+        gains = [
+            f"{row['denoiser'] - max(cell[seen]['psnr'] for cell in row['filters'].values()):+.2f}"
+            for seen in ("files", "raw")
+        ]
+        lines.append(
+            f"| {row['data']} | {row['sigma']:g} | {row['noisy']:.2f} | **{row['denoiser']:.2f}** | "
+            + " | ".join([*cells, *gains])
+            + " |"
+        )
+    lines += [
+        "",
+        f"PSNR in dB, mean over {rows[0]['n']} test images. {about['date']}, scikit-image {about['scikit-image']}, "
+        f"bm3d {about['bm3d']}, TensorFlow {about['tensorflow']}.",
+    ]
+    return "\n".join(lines)
+
+
+def mobile_table(results):
+    """What a phone would run in Markdown, from benchmarks/results/mobile.json."""
+    about, rows = results["about"], results["rows"]
+    reference = rows[-1]["psnr"]
+    lines = ["| run by | size | PSNR | lost against Keras | one image |", "|---|---|---|---|---|"]
+    for row in rows:
+        lines.append(
+            f"| {row['side']} | {row['bytes'] / 1e6:.2f} MB | {row['psnr']:.2f} dB | {reference - row['psnr']:.3f} dB "
+            f"| **{row['ms']:.2f}** ms |"
+        )
+    lines += [
+        "",
+        f"{about['preset']} at sigma {about['level']:g}, {about['images']:,} test images; medians of {about['rounds']} "
+        f"interleaved single images on {about['cpus']} CPU cores. {about['date']}, ai-edge-litert "
+        f"{about['ai-edge-litert']}, TensorFlow {about['tensorflow']}.",
+    ]
+    return "\n".join(lines)
+
+
 def label(metric):
     """A metric's name as people write it: frechet_distance -> Frechet distance."""
     words = [_LABELS.get(word, word) for word in metric.split("_")]
@@ -112,9 +161,17 @@ def documents(root):
         expected[card] = updated(card.read_text(), "metrics", metrics_table(preset), origin=card)
     readme = root / "README.md"
     text = updated(readme.read_text(), "presets", presets_table(), origin=readme)
-    results = json.loads((root / "benchmarks/results/throughput.json").read_text())
-    expected[readme] = updated(text, "benchmark", benchmark_table(results), origin=readme)
+    expected[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
+    benchmarks = root / "benchmarks/README.md"
+    text = benchmarks.read_text()
+    for name, table in (("denoising", denoising_table), ("mobile", mobile_table)):
+        text = updated(text, name, table(_results(root, name)), origin=benchmarks)
+    expected[benchmarks] = text
     return expected
+
+
+def _results(root, name):
+    return json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
 if __name__ == "__main__":

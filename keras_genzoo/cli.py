@@ -13,7 +13,7 @@ from pathlib import Path
 from keras_genzoo import __version__
 from keras_genzoo.errors import ZooError
 
-_KINDS = ("showcase", "reconstructions", "filters", "latent", "manifold", "curves")
+_KINDS = ("showcase", "reconstructions", "filters", "atoms", "latent", "manifold", "curves")
 _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -81,8 +81,8 @@ def _parser():
         choices=_KINDS,
         default="showcase",
         help="showcase: samples, then images above their reconstructions (default); reconstructions: eight rows of "
-        "them; filters: the first layer's weights; latent: the codes coloured by class; manifold: the plane of a "
-        "two-dimensional code, decoded; curves: the losses of training",
+        "them; filters: the weights of the first layer; atoms: those of the last; latent: the codes coloured by class; "
+        "manifold: the plane of a two-dimensional code, decoded; curves: the losses of training",
     )
     sub.add_argument("--beside", metavar="NAME", help="with --kind latent: another preset, for a second panel")
     sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME.png, or NAME_KIND.png)")
@@ -194,13 +194,14 @@ def _plot(arguments):
         "showcase": ("sample", "reconstruct"),
         "reconstructions": ("reconstruct",),
         "filters": ("encoder", "discriminator"),
+        "atoms": ("decoder", "generator"),
         "latent": ("codes",),
         "manifold": ("decode",),
     }[kind]
     if not any(hasattr(model, name) for name in needs):
         raise ZooError(f"{arguments.preset} is of the family {preset.family}, which has nothing for --kind {kind}")
-    if kind == "filters":
-        return print(plots.filters(model, out))
+    if kind in ("filters", "atoms"):
+        return print(getattr(plots, kind)(model, out))
     pixels, labels = zoo.arrays(model, "test", data_dir=arguments.data_dir)
     images = data.to_unit(pixels)
     if kind == "latent":

@@ -74,26 +74,40 @@ def _reconstructed(model, images, columns, seed):
 def filters(model, path, *, n=100):
     """The weights of the first layer that sees pixels, one picture per unit, the strongest first; grey is 0.
 
-    Of an encoder or a discriminator. Each picture is scaled by its own largest weight.
+    Of an encoder or a discriminator: what each unit looks for. Each picture is scaled by its own largest weight.
 
     Args:
         n: How many units to show, at most.
     """
     network = getattr(model, "encoder", None) or model.discriminator
+    return _weights(model, [weight for weight in network.weights if weight.name == "kernel"], path, n, axis=0)
+
+
+def atoms(model, path, *, n=100):
+    """The weights of the last layer, which makes the pixels, one picture per unit, the strongest first; grey is 0.
+
+    Of a decoder or a generator: what each unit paints. Arguments as in `filters`.
+    """
+    network = getattr(model, "decoder", None) or model.generator
+    return _weights(model, [weight for weight in network.weights if weight.name == "kernel"][::-1], path, n, axis=1)
+
+
+def _weights(model, kernels, path, n, *, axis):
+    """Pictures of the first kernel that has pixels along `axis` (0: in, 1: out)."""
     height, width, channels = model.image_shape
-    for kernel in (weight.numpy() for weight in network.weights if weight.name == "kernel"):
-        if kernel.ndim == 4:
+    for kernel in (weight.numpy() for weight in kernels):
+        if kernel.ndim == 4 and kernel.shape[2] == channels:  # in of a convolution, out of a transposed one
             images = kernel.transpose(3, 0, 1, 2)
-        elif kernel.ndim == 2 and len(kernel) == height * width * channels:
-            images = kernel.T.reshape(-1, height, width, channels)
+        elif kernel.ndim == 2 and kernel.shape[axis] == height * width * channels:
+            images = (kernel.T if axis == 0 else kernel).reshape(-1, height, width, channels)
         else:
             continue
         break
     else:
         raise ZooError(f"{model.name} has no layer of weights over pixels to show")
-    norms = np.abs(images).reshape(len(images), -1).max(1)
-    chosen = np.argsort(-np.linalg.norm(images.reshape(len(images), -1), axis=1), kind="stable")[:n]
-    scaled = 0.5 + 0.5 * images[chosen] / np.maximum(norms[chosen], 1e-12)[:, None, None, None]
+    flat = np.abs(images).reshape(len(images), -1)
+    chosen = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")[:n]
+    scaled = 0.5 + 0.5 * images[chosen] / np.maximum(flat.max(1)[chosen], 1e-12)[:, None, None, None]
     if channels not in (1, 3):
         scaled = scaled.mean(-1, keepdims=True)
     enlarge = max(1, 28 // scaled.shape[1])  # of a convolution's few pixels

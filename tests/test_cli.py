@@ -101,7 +101,7 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path):
         (["evaluate", "dcgan_mnist", "--n-samples", "1", "--n-images", "20"], "n >= 2"),
         (["sample", "ae_mnist"], "has no prior to sample from"),
         (["sample", "vae_mnist", "-n", "1", "--out", "/proc/x/y.png"], "Cannot write"),
-        (["plot", "classifier_mnist"], "makes no images"),
+        (["plot", "classifier_mnist"], "has nothing for --kind showcase"),
         (["export", "vae_mnist", "--quantize", "int8"], "`quantize` needs format='litert'"),
         (["export", "ae_mnist", "--out", "/proc/x"], "Cannot write"),
         (["evaluate", "ae_mnist", "--n-images", "0"], "`n_images` must be >= 1"),

@@ -67,6 +67,26 @@ def test_the_same_evaluation_gives_the_same_rows():
     assert a == b
 
 
+def test_codes_are_probed_beside_pixels_and_pca():
+    rows = {row["metric"]: row for row in gz.evaluate("ae_mnist", n_images=1000, n_probe_images=1500)}
+    errors = {key: row["value"] for key, row in rows.items() if key.endswith("_error") and row["unit"] == ""}
+    assert set(errors) == {
+        f"{of}{probe}" for of in ("", "pca_", "pixels_") for probe in ("linear_probe_error", "knn_error")
+    }
+    assert all(0.01 < value < 0.25 for value in errors.values())
+    assert "30 numbers) of 1,500 training images" in rows["pca_linear_probe_error"]["protocol"]
+    assert "784 numbers" in rows["pixels_knn_error"]["protocol"]
+    assert rows["active_fraction"]["value"] == 1
+
+
+def test_a_denoiser_is_measured_on_noise():
+    rows = {row["metric"]: row["value"] for row in gz.evaluate("denoising_mnist", n_images=500, n_probe_images=200)}
+    for level in (0.1, 0.25, 0.5):
+        assert rows[f"denoised_psnr_{level}"] > rows[f"noisy_psnr_{level}"] + 3
+    assert rows["denoised_psnr_0.1"] > rows["denoised_psnr_0.25"] > rows["denoised_psnr_0.5"]
+    assert "denoised_psnr_0.1" not in {row["metric"] for row in gz.evaluate("ae_mnist", n_images=9, n_probe_images=200)}
+
+
 def test_bad_input(tiny):
     with pytest.raises(ZooError, match=r"no preset"):
         gz.evaluate(tiny("vae"))

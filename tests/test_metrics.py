@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_genzoo import metrics
+from keras_genzoo.errors import ZooError
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -90,3 +91,62 @@ def test_features_of_the_wrong_shape(bad):
     for measure in (metrics.frechet_distance, metrics.kernel_distance):
         with pytest.raises(ValueError, match="Features must be"):
             measure(np.zeros((5, 3)), bad)
+
+
+# === Probes ===
+
+
+def _rings(n, seed):
+    """Two classes that no line separates and neighbours do: a disc in a ring."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    radius, angle = 1 + 2 * labels + 0.2 * rng.standard_normal(n), rng.uniform(0, 2 * np.pi, n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype("float32"), labels
+
+
+def test_probes_of_classes_that_a_line_separates():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 900)
+    codes = (np.eye(3)[labels] * 8 + rng.standard_normal((900, 3))).astype("float32")
+    split = {"train_labels": labels[:600], "test_labels": labels[600:]}
+    error, c = metrics.linear_probe_error(codes[:600], codes[600:], **split)
+    assert error < 0.01
+    assert c in (1e-3, 1e-2, 1e-1, 1.0)
+    assert metrics.knn_error(codes[:600], codes[600:], **split) < 0.01
+    # The unit of the codes is no matter.
+    assert metrics.linear_probe_error(1e4 * codes[:600], 1e4 * codes[600:], **split)[0] == pytest.approx(
+        error, abs=0.01
+    )
+
+
+def test_a_ring_is_seen_by_neighbours_and_not_by_a_line():
+    train, train_labels = _rings(600, 0)
+    test, test_labels = _rings(300, 1)
+    labels = {"train_labels": train_labels, "test_labels": test_labels}
+    assert metrics.linear_probe_error(train, test, **labels)[0] > 0.3
+    assert metrics.knn_error(train, test, **labels) < 0.02
+
+
+def test_codes_without_the_classes_are_wrong_by_chance():
+    rng = np.random.default_rng(0)
+    train, test, labels = rng.standard_normal((500, 5)), rng.standard_normal((500, 5)), rng.integers(0, 2, 500)
+    error = metrics.knn_error(train, test, train_labels=labels, test_labels=rng.permutation(labels))
+    assert abs(error - 0.5) < 5 * np.sqrt(0.25 / 500)
+
+
+def test_pca_finds_the_directions():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    x = (rng.standard_normal((20_000, 6)) * [9, 5, 2, 1, 0.5, 0.1]) @ basis.T + 3
+    mean, found = metrics.pca(x, n_components=2)
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(np.abs(found.T @ basis[:, :2]), np.eye(2), atol=0.03)
+    assert metrics.pca(x, n_components=50)[1].shape == (6, 6)
+
+
+def test_a_missing_scikit_learn_is_told(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ZooError, match=r"pip install 'keras-genzoo\[probes\]'"):
+        metrics.require_probes()

@@ -48,6 +48,15 @@ def test_filters_are_the_weights(tmp_path, tiny):
     assert plots.filters(tiny("gan"), tmp_path / "g.png").is_file()
 
 
+def test_atoms_are_what_a_unit_paints(tmp_path, tiny):
+    model = tiny("autoencoder", decoder={"name": "mlp_decoder", "units": []}, latent_dim=4)
+    model.decoder.get_layer("pixels").kernel.assign(np.eye(4, 784, dtype="float32") * [[1], [2], [4], [-3]])
+    cells = _cells(plots.atoms(model, tmp_path / "a.png"), columns=2)
+    np.testing.assert_allclose(cells[0, 0][0, :4], [0.5, 0.5, 1.0, 0.5], atol=1 / 255)  # the third is the strongest
+    np.testing.assert_allclose(cells[0, 1][0, :4], [0.5, 0.5, 0.5, 0.0], atol=1 / 255)
+    assert plots.atoms(tiny("gan"), tmp_path / "g.png").is_file()
+
+
 def test_a_decoded_plane_spans_the_prior_of_a_vae(tmp_path, tiny):
     """z[0] to the right and z[1] upwards, between the quantiles 0.02 and 0.98."""
     vae = tiny("vae", latent_dim=2)
@@ -82,7 +91,7 @@ def test_unwritable_pictures_are_told(tmp_path):
         plots.curves([{"loss": 1.0}], tmp_path / "file" / "c.png")
 
 
-@pytest.mark.parametrize("kind", ["filters", "latent", "manifold", "curves", "reconstructions"])
+@pytest.mark.parametrize("kind", ["filters", "atoms", "latent", "manifold", "curves", "reconstructions"])
 def test_every_kind_from_the_shell(kind, tmp_path, capsys, monkeypatch):
     from keras_genzoo import cli
 
