@@ -39,8 +39,9 @@ def showcase(model, images, path, *, columns=16, seed=0):
 
     Args:
         model: A model of the zoo.
-        images: At least `2 * columns` images in [0, 1], which the model reconstructs.
+        images: `(n, H, W, C)` in [0, 1]; the first `2 * columns` are reconstructed, of fewer than two rows whole ones.
     """
+    columns = min(columns, len(images))
     parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
     if hasattr(model, "reconstruct"):
         parts.append(_reconstructed(model, images[: 2 * columns], columns, seed))
@@ -48,13 +49,14 @@ def showcase(model, images, path, *, columns=16, seed=0):
 
 
 def reconstructions(model, images, path, *, columns=16, seed=0):
-    """Rows of images, each above its reconstructions; of a denoising autoencoder images, noisy images, denoised ones.
+    """Rows of images above their reconstructions; of a denoising autoencoder images, noisy images, denoised ones.
 
     Args:
         model: A model with `reconstruct`.
         images: `(n, H, W, C)` in [0, 1].
         seed: Of the noise.
     """
+    columns = min(columns, len(images))
     return grid(_reconstructed(model, images, columns, seed), path, columns=columns)
 
 

@@ -38,6 +38,13 @@ def test_a_denoisers_picture_has_three_rows(tmp_path, mnist, tiny):
     np.testing.assert_allclose(rows[1], noisy[..., 0], atol=1.01 / 255)
 
 
+def test_few_images_are_one_short_row(tmp_path, mnist):
+    for draw in (plots.showcase, plots.reconstructions):
+        rows = _cells(draw(gz.load("ae_mnist"), mnist[:3], tmp_path / "r.png"), columns=3)
+        assert len(rows) == 2
+        np.testing.assert_allclose(rows[0], mnist[:3, ..., 0], atol=1 / 255)
+
+
 def test_filters_are_the_weights(tmp_path, tiny):
     model = tiny("autoencoder", encoder={"name": "mlp_encoder", "units": []}, latent_dim=4)
     kernel = np.zeros((784, 4), "float32")
