@@ -84,11 +84,14 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mobile.json")
     arguments = parser.parse_args()
 
+    from keras_genzoo import presets
+
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(arguments.preset, arguments.images, arguments.rounds, folder)
     about = {
         "date": datetime.date.today().isoformat(),
         "preset": arguments.preset,
+        "weights_sha256": json.loads((presets.find(arguments.preset).folder / "weights.json").read_text())["sha256"],
         "images": arguments.images,
         "rounds": arguments.rounds,
         "level": LEVEL,

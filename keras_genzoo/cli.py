@@ -57,7 +57,7 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(run, name, text, *, preset=True, data=False, as_json=False):
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)  # --data is not --data-dir
         sub.set_defaults(run=run)
         if preset:
             sub.add_argument("preset", metavar="NAME", help="a preset's name, or the path of a preset folder")
@@ -205,14 +205,14 @@ def _plot(arguments):
     pixels, labels = zoo.arrays(model, "test", data_dir=arguments.data_dir)
     images = data.to_unit(pixels)
     if kind == "latent":
-        codes = {preset.name: model.codes(images)}
+        codes = [(preset.name, model.codes(images))]
         if arguments.beside:
             other = zoo.load(arguments.beside)
             if not hasattr(other, "codes") or other.preset.data.name != preset.data.name:
                 raise ZooError(
                     f"--beside needs a preset with codes of {preset.data.name}. Received: {arguments.beside}"
                 )
-            codes[other.preset.name] = other.codes(images)
+            codes.append((other.preset.name, other.codes(images)))
         print(plots.latent_map(codes, labels, out))
     elif kind == "manifold":
         print(plots.manifold(model, images, out))

@@ -31,7 +31,8 @@ def gaussian(x, *, level, seed):
 def masking(x, *, level, seed):
     """Masking noise (Vincent et al. 2008, section 2.3): each pixel is 0 with probability `level`, in [0, 1].
 
-    Arguments and result as in `gaussian`. The pixels of one position share their fate in all channels.
+    Arguments and result as in `gaussian`. The paper zeroes a fixed share of the numbers; here each position is drawn
+    for itself, and its channels share the fate.
     """
     return ops.where(_uniform(x, seed) < level, 0.0, x)
 
@@ -39,7 +40,7 @@ def masking(x, *, level, seed):
 def salt_and_pepper(x, *, level, seed):
     """Salt-and-pepper noise (Vincent et al. 2010, section 3.3): with probability `level` a pixel is 0 or 1, by a coin.
 
-    Arguments and result as in `gaussian`. The pixels of one position share their fate in all channels.
+    Arguments and result as in `gaussian`; positions are drawn as in `masking`.
     """
     u = _uniform(x, seed)
     return ops.where(u < level / 2, 0.0, ops.where(u < level, 1.0, x))
@@ -89,13 +90,14 @@ def check_spec(spec):
     """A corruption spec once name and range are right, or None for None; else a ValueError."""
     if spec is None:
         return None
-    if set(spec) != {"name", "level"} or spec["name"] not in CORRUPTIONS:
+    if set(spec) != {"name", "level"} or spec["name"] not in list(CORRUPTIONS):
         raise ValueError(
             f"`corruption` must have the keys name (one of {sorted(CORRUPTIONS)}) and level. Received: {spec}"
         )
     level = spec["level"]
     limit = 1 if spec["name"] in ("masking", "salt_and_pepper") else math.inf  # those two are probabilities
-    if not (isinstance(level, (list, tuple)) and len(level) == 2 and 0 <= level[0] <= level[1] <= limit):
+    numbers = isinstance(level, (list, tuple)) and len(level) == 2 and all(isinstance(v, (int, float)) for v in level)
+    if not (numbers and 0 <= level[0] <= level[1] <= limit and math.isfinite(level[1])):
         raise ValueError(
             f"`corruption.level` must be a range [low, high] with 0 <= low <= high"
             f"{' <= 1' if limit == 1 else ''}. Received: {level!r}"

@@ -14,6 +14,7 @@ import socket
 import urllib.parse
 import urllib.request
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ _PROBE_SECONDS = 5
 FOLDER = "folder:"  # of the names that are folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 RESIZES = ("crop", "pad", "stretch")
-_HELD_OUT = 10  # of so many files of an undivided folder, one is for testing
+_HELD_OUT = 10  # of so many files of an undivided folder, about one is for testing
 
 
 def load(
@@ -69,7 +70,7 @@ def load(
         name: "mnist" (bundled), the name of a TFDS image data set, such as "fashion_mnist", or "folder:PATH": every
             PNG, JPEG and WebP below PATH, of any size and channels.
         split: "train", "test", or another split the data set has. Of a folder, its subfolders `train/` and `test/`
-            where it has both; else every tenth file in the order of names is held out for "test".
+            where it has both; else about a tenth of the files, chosen by their names alone, is held out for "test".
         batch_size: Images per batch, >= 1.
         binarize: None, or "dynamic": each pixel is 1 with the probability of its grey value (Salakhutdinov & Murray
             2008). Redrawn every epoch where shuffled; drawn once, from `seed`, where not, whatever the batch size.
@@ -169,7 +170,8 @@ def full_name(name):
     """The name with a folder's path made absolute: it still names the folder from elsewhere."""
     if not name.startswith(FOLDER):
         return name
-    return FOLDER + str(Path(name.removeprefix(FOLDER)).expanduser().resolve())
+    path = name.removeprefix(FOLDER)
+    return FOLDER + (str(Path(path).expanduser().resolve()) if path else "")
 
 
 def binarize_fixed(images, *, seed):
@@ -264,50 +266,80 @@ def read_idx(path, sha256):
     return np.frombuffer(raw, "uint8", offset=4 + 4 * raw[3]).reshape(shape).copy()
 
 
-@functools.lru_cache(maxsize=4)
 def _from_folder(path, split, image_shape, resize):
-    from PIL import Image  # only folders need it
-
     if resize not in RESIZES:
         raise ZooError(f"`resize` must be one of {', '.join(RESIZES)}. Received: {resize!r}")
     if image_shape[-1] not in (1, 3):
         raise ZooError(f"Images of a folder have 1 or 3 channels. Received: image_shape={image_shape}")
+    if split not in ("train", "test"):
+        raise ZooError(f"{FOLDER}{path} has the splits train, test. Received: {split!r}")
+    if not path:
+        raise ZooError(f"{FOLDER!r} names no folder; write {FOLDER}PATH")
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise MissingDataError(f"Image folder {path!r} does not exist" if not root.exists() else f"{path!r} is a file")
-    if split not in ("train", "test"):
-        raise ZooError(f"{FOLDER}{path} has the splits train, test. Received: {split!r}")
-    divided = (root / "train").is_dir() and (root / "test").is_dir()
-    root = root / split if divided else root
-    files = sorted(
-        file
-        for file in root.rglob("*")
+    files = {
+        file: file.relative_to(root)
+        for file in sorted(root.rglob("*"))
         if file.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
-    if not divided:
-        files = [file for i, file in enumerate(files) if (i % _HELD_OUT == 1) == (split == "test")]
-    images, parents, broken = [], [], []
-    for file in files:
+    }
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        within = {file: Path(*name.parts[1:]) for file, name in files.items()}  # without train/ or test/
+        chosen = [file for file, name in files.items() if name.parts[0] == split]
+    else:
+        within = files
+        chosen = _share(files, split)
+    # Of both splits together, or a class that one lacks would shift the numbers of the others.
+    classes = sorted({name.parts[0] for name in within.values() if len(name.parts) > 1})
+    stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in chosen)
+    images, readable, broken = _decoded(stamps, image_shape, resize)
+    if broken:
+        listed = "\n".join(f"  {file}: {error}" for file, error in broken)
+        warnings.warn(f"{root}: skipped {len(broken)} of {len(chosen)} files:\n{listed}", stacklevel=2)
+    if images is None:
+        what = "no readable image" if chosen else "no image"
+        raise ZooError(f"{root} holds {what} to {split} with ({', '.join(SUFFIXES)})")
+    labels = None
+    if len(classes) > 1 and all(len(name.parts) > 1 for name in within.values()):
+        labels = np.array([classes.index(within[Path(file)].parts[0]) for file in readable], "int64")
+        labels.setflags(write=False)
+    return images, labels
+
+
+def _share(files, split):
+    """The files of one split of an undivided folder: by a hash of the name, so that a new file moves no other."""
+    draws = {file: zlib.crc32(name.as_posix().encode()) for file, name in files.items()}
+    test = {file for file, draw in draws.items() if draw % _HELD_OUT == 0}
+    if not test and len(files) > 1:
+        test = {min(draws, key=draws.get)}
+    if test == set(files):
+        test.discard(max(draws, key=draws.get, default=None))
+    return [file for file in files if (file in test) == (split == "test")]
+
+
+@functools.lru_cache(maxsize=2)
+def _decoded(stamps, image_shape, resize):
+    """`(images, files they are from, [(file, error)])` of `(file, mtime, size)`: a file that changed is read again."""
+    from PIL import Image  # only folders need it
+
+    images, readable, broken = [], [], []
+    for file, _, _ in stamps:
         try:
             with Image.open(file) as image:
                 images.append(_fitted(image, image_shape, resize))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that Pillow raises
-            broken.append(f"  {file}: {' '.join(str(error).split())}")
+        except Exception as error:  # whatever a damaged file makes Pillow raise, the others are fine
+            broken.append((file, " ".join(str(error).split()) or type(error).__name__))
         else:
-            parents.append(file.relative_to(root).parent)
-    if broken:
-        warnings.warn(f"{root}: skipped {len(broken)} of {len(files)} files:\n" + "\n".join(broken), stacklevel=2)
+            readable.append(file)
     if not images:
-        what = "no readable image" if files else "no image"
-        raise ZooError(f"{root} holds {what} to {split} with ({', '.join(SUFFIXES)})")
-    classes = sorted({parent.parts[0] for parent in parents if parent.parts})
-    labels = None
-    if len(classes) > 1 and all(parent.parts for parent in parents):
-        labels = np.array([classes.index(parent.parts[0]) for parent in parents], "int64")
-        labels.setflags(write=False)
+        return None, readable, broken
     images = np.stack(images)
     images.setflags(write=False)
-    return images, labels
+    return images, readable, broken
+
+
+_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+          8: "ROTATE_90"}  # fmt: skip
 
 
 def _fitted(image, image_shape, resize):
@@ -315,9 +347,11 @@ def _fitted(image, image_shape, resize):
     from PIL import Image, ImageOps
 
     height, width, channels = image_shape
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "I;16", "I;16B", "F"):
-        raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
+    turn = _TURNS.get(image.getexif().get(0x0112))  # not exif_transpose: it writes the other tags again, and may fail
+    if turn:
+        image = image.transpose(Image.Transpose[turn])
+    if image.mode.startswith("I"):  # 16 bits of grey
+        image = Image.fromarray((np.asarray(image).astype("float64") / 257).clip(0, 255).round().astype("uint8"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
@@ -337,7 +371,8 @@ def _from_tfds(name, split, data_dir):
 
     known = tfds.list_builders(with_community_datasets=False)
     if name not in known:
-        raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, known)}")
+        hint = f" For a folder of images, write {FOLDER}{name}" if Path(name).is_dir() else ""
+        raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, known)}{hint}")
     builder = tfds.builder(name)
     if data_dir:
         prepared = tfds.builder(name, data_dir=data_dir)

@@ -1,9 +1,11 @@
 """A model and its preset's protocol -> rows of metrics.json, on test images the model never saw."""
 
+import hashlib
 import json
 import math
 import os
 import subprocess
+import warnings
 from pathlib import Path
 
 import keras
@@ -17,6 +19,7 @@ from keras_genzoo.progress import track, working
 
 _JUDGE = {"mnist": "classifier_mnist"}  # data set -> the classifier whose features and labels measure samples
 _CLASSES = 10
+_LEAST_PROBED = 100  # training images
 _NOISE_LEVELS = (0.1, 0.25, 0.5)  # at which denoisers are measured
 _IMAGES, _DRAWS = 100, 50  # importance weights of one call: constant memory whatever k
 
@@ -65,6 +68,8 @@ def evaluate(
     pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
     test = _Test(preset, pixels[:n_images], None if labels is None else labels[:n_images], protocol, data_dir, verbose)
     rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
+    if not rows:
+        raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}: no judge knows it")
     rows.sort(key=lambda row: row["metric"] != protocol.metric)
     commit = _commit()
     return [{**row, "commit": commit} for row in rows]
@@ -117,17 +122,16 @@ def _reconstruction(model, test):
     reconstructions = model.reconstruct(images)
     squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
     train = data.to_unit(zoo.arrays(model, "train", data_dir=test.data_dir)[0])
-    d = model.latent_dim
-    return [
+    rows = [
         test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
         test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
-        test.row(
-            "pca_squared_error",
-            metrics.pca_squared_error(train, images, n_components=d),
-            "per image",
-            f"PCA with {d} components fitted on the training images: the linear code of that size",
-        ),
     ]
+    d = model.latent_dim
+    if d < train[0].size:  # else PCA loses nothing, and says nothing
+        value = metrics.pca_squared_error(train, images, n_components=d)
+        protocol = f"PCA with {d} components fitted on the training images: the linear code of that size"
+        rows.append(test.row("pca_squared_error", value, "per image", protocol))
+    return rows
 
 
 def _denoising(model, test):
@@ -148,9 +152,14 @@ def _probes(model, test):
     """Test errors of simple classifiers on the codes, beside raw pixels and PCA of the same size."""
     if test.labels is None:
         return []
-    metrics.require_probes()
+    if not metrics.probes_are_here():
+        warnings.warn("The codes were not probed: pip install 'keras-genzoo[probes]'", stacklevel=2)
+        return []
     pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
     n = test.protocol.n_probe_images
+    if min(n, len(pixels)) < _LEAST_PROBED or len(np.unique(labels[:n])) < 2:
+        warnings.warn(f"The codes were not probed: that takes {_LEAST_PROBED} images of two classes", stacklevel=2)
+        return []
     train, labels, images = data.to_unit(pixels[:n]), labels[:n], test.images
     flat = [x.reshape(len(x), -1) for x in (train, images)]
     mean, basis = metrics.pca(train, n_components=model.latent_dim)
@@ -159,10 +168,16 @@ def _probes(model, test):
         "pca": [(x - mean) @ basis for x in flat],
         "pixels": flat,
     }
-    rows = [test.row("active_fraction", np.mean(features["code"][1] != 0), "", "of the code's numbers, not 0")]
+    on = features["code"][1] != 0
+    rows = [
+        test.row("active_fraction", on.mean(), "", "of the code's numbers, not 0"),
+        test.row(
+            "silent_units", int(np.sum(on.mean(0) < 1e-3)), f"of {model.latent_dim}", "not 0 for less than 1 in 1,000"
+        ),
+    ]
     for name, (train, images) in features.items():
         # The baselines are the same for every preset of a data set and a size.
-        key = (name, train.shape, images.shape, test.preset.data.name, test.data_dir)
+        key = (name, *(hashlib.sha256(np.ascontiguousarray(x)).digest() for x in (train, images, labels, test.labels)))
         with working(f"probing {name}", verbose=test.verbose):
             result = _BASELINES.get(key) or _probe(train, images, labels, test.labels)
         if name != "code":

@@ -42,7 +42,7 @@ def binary_cross_entropy(x, *, logits):
 
 
 def l1_activity(z):
-    """L1 norm of a code: the sparsity penalty that zeroes what it does not need (Olshausen & Field 1996, eq. 2-3).
+    """L1 norm of a code, the penalty that zeroes what it does not need (Olshausen & Field 1996, eq. 2 and 4, S = |x|).
 
         L(z) = sum_j |z_j|
 
@@ -76,7 +76,7 @@ def kl_sparsity(z, *, rho):
 
 
 def contraction(z, *, moved, step):
-    """Squared Frobenius norm of an encoder's Jacobian (Rifai et al. 2011, eq. 4), along random directions.
+    """Squared Frobenius norm of an encoder's Jacobian (Rifai et al. 2011, eq. 1), along random directions.
 
         ||J_f(x)||_F^2 = E |J_f(x) eps|^2,    J_f(x) eps ~ (f(x + step * eps) - f(x)) / step,    eps ~ N(0, I)
 

@@ -116,19 +116,18 @@ def _weights(model, kernels, path, n, *, axis):
     return grid(scaled.repeat(enlarge, 1).repeat(enlarge, 2), path)
 
 
-def latent_map(codes, labels, path, *, class_names=None):
+def latent_map(codes, labels, path):
     """Maps of codes coloured by class, one panel per model.
 
     Args:
-        codes: Title -> codes `(n, latent_dim)`. Of more than two numbers, the first two principal components are shown.
+        codes: `[(title, codes (n, latent_dim))]`. Of more than two numbers, the first two principal components.
         labels: `(n,)` integers; None: one colour.
-        class_names: Names in the legend; None: the numbers.
     """
     from matplotlib import colormaps
 
     figure, panels = _figure(len(codes), width=6.4, height=6)
     classes = [None] if labels is None else np.unique(labels)
-    for panel, (title, z) in zip(panels, codes.items(), strict=True):
+    for panel, (title, z) in zip(panels, codes, strict=True):
         names = ("z[0]", "z[1]")
         if z.shape[1] > 2:
             centred = z - z.mean(0)
@@ -138,7 +137,7 @@ def latent_map(codes, labels, path, *, class_names=None):
             raise ZooError(f"{title} has codes of one number; a map needs two")
         for i, value in enumerate(classes):
             these = slice(None) if value is None else labels == value
-            name = None if value is None else str(class_names[value] if class_names else value)
+            name = None if value is None else str(value)
             colour = colormaps["tab10"](i % 10)
             panel.scatter(*z[these].T, s=4, color=colour, alpha=0.5, linewidths=0, label=name)
         # Nearly all: a few far codes would shrink the rest to a blot.

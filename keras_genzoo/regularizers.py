@@ -18,6 +18,9 @@ from keras_genzoo import losses
 class Regularizer:
     """No constraint but the size of the code (undercomplete): a linear code and no penalty."""
 
+    def check(self, *, latent_dim, compute_dtype):
+        """Raises a ValueError where the regularizer does not fit the model."""
+
     def activate(self, z, training=False, step=0):
         """The code of the encoder's linear output `(batch, latent_dim)`, same shape; `step` counts training steps."""
         return z
@@ -74,13 +77,17 @@ class KSparse(Regularizer):
     """
 
     def __init__(self, *, k: int, alpha: float = 1.0, anneal_steps: int = 0):
-        if k < 1:
-            raise ValueError(f"`k` must be >= 1. Received: {k}")
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"`k` must be an integer >= 1. Received: {k}")
         if alpha < 1:
             raise ValueError(f"`alpha` must be >= 1. Received: {alpha}")
         if anneal_steps < 0:
             raise ValueError(f"`anneal_steps` must be >= 0. Received: {anneal_steps}")
         self.k, self.alpha, self.anneal_steps = k, alpha, anneal_steps
+
+    def check(self, *, latent_dim, compute_dtype):
+        if self.k > latent_dim:
+            raise ValueError(f"`k` must be <= latent_dim = {latent_dim}. Received: {self.k}")
 
     def activate(self, z, training=False, step=0):
         size = z.shape[-1]
@@ -102,10 +109,18 @@ class Contractive(Regularizer):
 
     _STEP: ClassVar = 1e-2
 
+    def check(self, *, latent_dim, compute_dtype):
+        if compute_dtype == "bfloat16":
+            raise ValueError(
+                "`contractive` takes differences that bfloat16 rounds away; use float32 or mixed_float16. "
+                f"Received: compute dtype {compute_dtype}"
+            )
+
     def activate(self, z, training=False, step=0):
         return ops.sigmoid(z)
 
     def penalty(self, z, *, x, encode, seed):
+        x = ops.cast(x, "float32")
         direction = random.normal(ops.shape(x), dtype="float32", seed=seed)
         return self.weight * losses.contraction(z, moved=encode(x + self._STEP * direction), step=self._STEP)
 

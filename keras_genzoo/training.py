@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import keras
@@ -53,6 +54,7 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
     state = _read_state(partial, preset, dtype)
 
     model, batches, steps_per_epoch = prepare(preset, data_dir=data_dir, dtype=dtype, first_epoch=state["epoch"])
+    _warn_of_short_run(preset, config.epochs * steps_per_epoch)
     if state["epoch"]:
         zoo.load_weights(model, partial / state["weights"])
     model.fit(
@@ -129,6 +131,21 @@ class _Checkpoint(keras.callbacks.Callback):
             raise ZooError(f"Cannot write {self.folder}: {error.strerror or error}") from None
         if previous and previous != self.state["weights"]:
             (self.folder / previous).unlink(missing_ok=True)
+
+
+def _warn_of_short_run(preset, steps):
+    """Step counts in a preset.yaml are of its own data: fewer images may never reach them."""
+    regularizer = preset.model.get("regularizer") or {}
+    for key, needed in (
+        ("warmup_steps", preset.model.get("warmup_steps", 0)),
+        ("regularizer.anneal_steps", regularizer.get("anneal_steps", 0)),
+    ):
+        if needed > steps:
+            warnings.warn(
+                f"`model.{key}` is {needed}, but this training has {steps} steps and will not come to its end; "
+                f"raise the epochs, or lower it in a copy of {preset.file}",
+                stacklevel=3,
+            )
 
 
 def _read_state(partial, preset, dtype):

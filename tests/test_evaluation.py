@@ -79,6 +79,13 @@ def test_codes_are_probed_beside_pixels_and_pca():
     assert rows["active_fraction"]["value"] == 1
 
 
+def test_without_scikit_learn_all_else_is_measured(monkeypatch):
+    monkeypatch.setattr(evaluation.metrics, "probes_are_here", lambda: False)
+    with pytest.warns(UserWarning, match=r"not probed: pip install 'keras-genzoo\[probes\]'"):
+        metrics = {row["metric"] for row in gz.evaluate("ae_mnist", n_images=10)}
+    assert metrics == {"squared_error", "psnr", "pca_squared_error"}
+
+
 def test_a_denoiser_is_measured_on_noise():
     rows = {row["metric"]: row["value"] for row in gz.evaluate("denoising_mnist", n_images=500, n_probe_images=200)}
     for level in (0.1, 0.25, 0.5):

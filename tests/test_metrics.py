@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from keras_genzoo import metrics
-from keras_genzoo.errors import ZooError
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -142,11 +141,3 @@ def test_pca_finds_the_directions():
     np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4)
     np.testing.assert_allclose(np.abs(found.T @ basis[:, :2]), np.eye(2), atol=0.03)
     assert metrics.pca(x, n_components=50)[1].shape == (6, 6)
-
-
-def test_a_missing_scikit_learn_is_told(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ZooError, match=r"pip install 'keras-genzoo\[probes\]'"):
-        metrics.require_probes()

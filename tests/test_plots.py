@@ -81,15 +81,19 @@ def test_a_plane_needs_two_numbers(tmp_path, tiny, mnist):
 
 def test_maps_and_curves_are_drawn(tmp_path):
     rng = np.random.default_rng(0)
-    codes = {"two": rng.standard_normal((500, 2)), "many": rng.standard_normal((500, 30))}
-    labels = rng.integers(0, 10, 500)
-    picture = imread(plots.latent_map(codes, labels, tmp_path / "deep" / "map.png"))
-    colours = {tuple(pixel) for pixel in (255 * picture[::3, ::3, :3]).astype(int).reshape(-1, 3)}
-    assert len(colours) > 20
+    labels = rng.integers(0, 2, 500)
+    apart = 10 * labels[:, None] + rng.standard_normal((500, 2))  # class 0 below on the left, 1 above on the right
+    codes = [("two", apart), ("many", rng.standard_normal((500, 30)))]
+    picture = imread(plots.latent_map(codes, labels, tmp_path / "deep" / "map.png"))[..., :3]
+    height, width = picture.shape[0], picture.shape[1] // 2
+    below, above = picture[height // 2 :, : width // 2], picture[: height // 2, width // 2 : width]
+    blue, orange = (lambda p: (p[..., 2] > p[..., 0] + 0.2).sum()), (lambda p: (p[..., 0] > p[..., 2] + 0.2).sum())
+    assert blue(below) > 100 > 10 > orange(below)
+    assert orange(above) > 100 > 10 > blue(above)
     history = [{"loss": 5.0 / (i + 1), "penalty": 0.0} for i in range(10)]
     assert plots.curves(history, tmp_path / "c.png").is_file()
     with pytest.raises(ZooError, match="codes of one number"):
-        plots.latent_map({"one": np.zeros((5, 1))}, None, tmp_path / "x.png")
+        plots.latent_map([("one", np.zeros((5, 1)))], None, tmp_path / "x.png")
 
 
 def test_unwritable_pictures_are_told(tmp_path):

@@ -30,9 +30,40 @@ def test_k_sparse_keeps_the_k_largest_as_they_are():
         assert np.all(np.where(kept, Z, np.inf).min(1) > np.where(kept, -np.inf, Z).max(1))
 
 
-def test_k_sparse_of_more_than_there_are_keeps_all():
-    code = regularizers.build({"name": "k_sparse", "k": 50}).activate(ops.convert_to_tensor(Z))
+def test_k_sparse_keeps_all_where_alpha_k_is_more_than_there_are():
+    code = regularizers.build({"name": "k_sparse", "k": 15, "alpha": 2.0}).activate(ops.convert_to_tensor(Z))
     np.testing.assert_array_equal(ops.convert_to_numpy(code), Z)
+
+
+def test_k_sparse_anneals_from_all_to_k():
+    """At half of the way, half of what is to go is gone; codes outside training do not anneal."""
+    regularizer = regularizers.build({"name": "k_sparse", "k": 4, "anneal_steps": 10})
+    z = ops.convert_to_tensor(Z)
+    kept = [
+        int((np.asarray(regularizer.activate(z, training=True, step=step))[0] != 0).sum()) for step in (0, 5, 10, 99)
+    ]
+    assert kept == [20, 12, 4, 4]
+    assert (np.asarray(regularizer.activate(z, step=0)) != 0).sum() == 4 * len(Z)
+
+
+def test_what_does_not_fit_the_model_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"`k` must be <= latent_dim = 4. Received: 9"):
+        tiny("autoencoder", regularizer={"name": "k_sparse", "k": 9})
+    with pytest.raises(ValueError, match="bfloat16 rounds away"):
+        tiny("autoencoder", regularizer={"name": "contractive", "weight": 1.0}, dtype="mixed_bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_images_of_other_float_types_are_taken(dtype, tiny, mnist):
+    import tensorflow as tf
+
+    model = tiny(
+        "autoencoder",
+        regularizer={"name": "contractive", "weight": 0.1},
+        corruption={"name": "gaussian", "level": [0.0, 0.5]},
+    )
+    batches = tf.data.Dataset.from_tensor_slices(mnist[:32].astype(dtype)).batch(16)
+    assert np.isfinite(model.fit(batches, verbose=0).history["loss"][0])
 
 
 def test_l1_is_the_norm():
@@ -65,7 +96,7 @@ def test_contraction_of_a_linear_map_is_its_frobenius_norm():
 
 
 def test_contractive_penalty_of_a_sigmoid_layer_is_the_papers():
-    """Rifai et al. 2011, eq. 4: sum_j (h_j (1 - h_j))^2 sum_i W_ij^2."""
+    """Rifai et al. 2011, the closed form of one sigmoid layer: sum_j (h_j (1 - h_j))^2 sum_i W_ij^2."""
     rng = np.random.default_rng(2)
     w, x = rng.standard_normal((49, 6)) * 0.3, rng.random((1, 7, 7, 1)).astype("float32")
     regularizer = regularizers.build({"name": "contractive", "weight": 2.0})
@@ -88,7 +119,7 @@ def test_contractive_penalty_of_a_sigmoid_layer_is_the_papers():
         ({"name": "l2", "weight": 1.0}, r"must be one of \['contractive', 'k_sparse', 'kl', 'l1'\]. Received: 'l2'"),
         ({"name": "l1", "weight": 0.0}, "`weight` must be > 0. Received: 0.0"),
         ({"name": "kl", "rho": 1.5, "weight": 1.0}, r"`rho` must be in \(0, 1\). Received: 1.5"),
-        ({"name": "k_sparse", "k": 0}, "`k` must be >= 1. Received: 0"),
+        ({"name": "k_sparse", "k": 0}, "`k` must be an integer >= 1. Received: 0"),
         ({"name": "k_sparse", "k": 5, "alpha": 0.5}, "`alpha` must be >= 1. Received: 0.5"),
     ],
 )

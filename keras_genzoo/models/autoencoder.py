@@ -63,7 +63,10 @@ class Autoencoder(CodingModel):
             )
         self.reconstruction = reconstruction
         self.regularizer = regularizers.build(regularizer)
+        self.regularizer.check(latent_dim=latent_dim, compute_dtype=self.dtype_policy.compute_dtype)
         self.corruption = corruptions.check_spec(corruption)
+        if corruption and corruption["name"] == "affine":
+            self.supports_jit = False  # XLA has no word for its op; jit_compile="auto" means no here
         self._config = {
             "latent_dim": latent_dim,
             "encoder": check_spec(encoder),
@@ -123,7 +126,7 @@ class Autoencoder(CodingModel):
         return self.regularizer.activate(z, training=training, step=self.train_steps)
 
     def _corrupted(self, x, *, seed):
-        return x if self.corruption is None else corruptions.apply(self.corruption, x, seed=seed)
+        return x if self.corruption is None else corruptions.apply(self.corruption, ops.cast(x, "float32"), seed=seed)
 
     # === Use ===
 
