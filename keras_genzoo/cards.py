@@ -92,27 +92,22 @@ def denoising_table(results):
     about, rows = results["about"], results["rows"]
     titles = list(rows[0]["filters"])
     lines = [
-        f"| data | sigma | noisy | denoiser | {' | '.join(titles)} | over the best, files | over the best, raw |",
-        "|---|---|---|---|" + "---|" * len(titles) + "---|---|",
+        f"| data | sigma | noisy | denoiser | the filters get | {' | '.join(titles)} | over the best |",
+        "|---|---|---|---|---|" + "---|" * len(titles) + "---|",
     ]
     for row in rows:
-        cells = [
-            f"{row['filters'][title]['files']['psnr']:.2f} / {row['filters'][title]['raw']['psnr']:.2f}"
-            for title in titles
-        ]
-        gains = [
-            f"{row['denoiser'] - max(cell[seen]['psnr'] for cell in row['filters'].values()):+.2f}"
-            for seen in ("files", "raw")
-        ]
-        lines.append(
-            f"| {row['data']} | {row['sigma']:g} | {row['noisy']:.2f} | **{row['denoiser']:.2f}** | "
-            + " | ".join([*cells, *gains])
-            + " |"
-        )
+        for seen in ("files", "raw"):
+            cells = [row["filters"][title][seen] for title in titles]
+            gains = (row["denoiser"] - max(cell[how] for cell in cells) for how in ("plain", "curve"))
+            lines.append(
+                f"| {row['data']} | {row['sigma']:g} | {row['noisy']:.2f} | **{row['denoiser']:.2f}** | {seen} | "
+                + " | ".join(f"{cell['plain']:.2f} / {cell['curve']:.2f}" for cell in cells)
+                + f" | **{' / '.join(f'{gain:+.2f}' for gain in gains)}** |"
+            )
     lines += [
         "",
-        f"PSNR in dB, mean over {rows[0]['n']} test images. {about['date']}, scikit-image {about['scikit-image']}, "
-        f"bm3d {about['bm3d']}, TensorFlow {about['tensorflow']}.",
+        f"PSNR in dB, mean over {rows[0]['n']} test images; plain / with tone curve. {rows[0]['date']}, scikit-image "
+        f"{about['scikit-image']}, bm3d {about['bm3d']}, TensorFlow {about['tensorflow']}.",
     ]
     return "\n".join(lines)
 
