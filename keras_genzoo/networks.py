@@ -45,12 +45,24 @@ def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activatio
 
 
 def mlp_decoder(
-    *, latent_dim, image_shape, dtype=None, units: list[int], activation: str = "relu", gated: bool = False
+    *,
+    latent_dim,
+    image_shape,
+    dtype=None,
+    units: list[int],
+    activation: str = "relu",
+    gated: bool = False,
+    unit_norm: bool = False,
 ):
-    """Codes -> dense layers of `units` -> raw pixels (logits, or a mean before its activation)."""
+    """Codes -> dense layers of `units` -> raw pixels (logits, or a mean before its activation).
+
+    `unit_norm` holds what each unit paints, its weights to all pixels, at norm 1: else a penalty on the size of a code
+    is met by a smaller code and larger weights.
+    """
     z = keras.Input((latent_dim,), name="z")
     h = _dense_stack(z, units, activation, gated, dtype)
-    h = layers.Dense(math.prod(image_shape), dtype="float32", name="pixels")(h)
+    constraint = keras.constraints.UnitNorm(axis=1) if unit_norm else None
+    h = layers.Dense(math.prod(image_shape), kernel_constraint=constraint, dtype="float32", name="pixels")(h)
     return z, layers.Reshape(image_shape, dtype="float32", name="raw")(h)
 
 

@@ -404,3 +404,14 @@ def test_gated_dense_survives_a_keras_file(tmp_path, dtype):
     assert [layer.units for layer in twin.layers if isinstance(layer, GatedDense)] == [3, 5]
     z = _inputs(network)
     np.testing.assert_array_equal(twin(z), network(z))
+
+
+def test_unit_norm_holds_while_training(tiny, mnist):
+    decoder = {"name": "mlp_decoder", "units": [], "unit_norm": True}
+    model = tiny("autoencoder", decoder=decoder, learning_rate=0.1)
+    model.fit(mnist[:64], batch_size=16, verbose=0)
+    norms = np.linalg.norm(model.decoder.get_layer("pixels").kernel.numpy(), axis=1)
+    np.testing.assert_allclose(norms, np.ones(4), atol=1e-5)
+    free = tiny("autoencoder", decoder={"name": "mlp_decoder", "units": []}, learning_rate=0.1)
+    free.fit(mnist[:64], batch_size=16, verbose=0)
+    assert np.ptp(np.linalg.norm(free.decoder.get_layer("pixels").kernel.numpy(), axis=1)) > 0.01
