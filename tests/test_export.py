@@ -25,6 +25,8 @@ CONTRACT = {  # family -> endpoint -> (input, outputs): the table in the README
     "classifier": {"classify": ("images", {"features", "logits"})},
 }
 NAMES = presets.names()
+# Codes that 256 steps cannot hold: which of a thousand numbers are the largest, and a plane from -40 to 50.
+NO_INT8 = ["ksparse_mnist", "ae2d_mnist"]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DATA_DIR = os.environ.get("KERAS_GENZOO_DATA") or (SHARED if SHARED.is_dir() else None)  # of other data than MNIST
 
@@ -35,6 +37,8 @@ def exported(request, tmp_path_factory):
     model = gz.load(request.param)
     out = tmp_path_factory.mktemp(request.param)
     variants = [("saved_model", None), *(("litert", quantize) for quantize in exporting.QUANTIZATIONS)]
+    if request.param in NO_INT8:
+        variants.remove(("litert", "int8"))
     try:
         return model, {(f, q): gz.export(model, out, format=f, quantize=q, data_dir=DATA_DIR) for f, q in variants}
     except MissingDataError as error:
@@ -104,7 +108,9 @@ def test_litert_runs_agrees_and_is_builtin_only(exported, quantize):
     from ai_edge_litert.interpreter import Interpreter
 
     model, paths = exported
-    path = paths["litert", quantize]
+    path = paths.get(("litert", quantize))
+    if path is None:
+        pytest.skip("int8 is refused for this preset")
     interpreter = Interpreter(model_path=str(path))
     signatures = interpreter.get_signature_list()
     expected = {
@@ -116,7 +122,7 @@ def test_litert_runs_agrees_and_is_builtin_only(exported, quantize):
     assert not any(name.startswith("Flex") or "CUSTOM" in name.upper() for name in operators)
     for name, value in golden_inputs(model).items():
         key = CONTRACT[model.preset.family][name][0]
-        for batch in (value[:1], value):  # the batch is free
+        for batch in (value, np.concatenate([value, value])):  # the batch is free
             actual = interpreter.get_signature_runner(name)(**{key: batch})
             for output, wanted in model.run_endpoint(name, batch).items():
                 assert actual[output].dtype == np.float32
@@ -144,12 +150,20 @@ def test_reports_tell_what_was_measured(exported):
 
 def test_sizes_are_what_quantization_promises(exported):
     model, paths = exported
-    sizes = {q: paths["litert", q].stat().st_size for q in exporting.QUANTIZATIONS}
-    # A half and a quarter, and the graph; twice that would mean that endpoints do not share their weights.
+    sizes = {q: path.stat().st_size for (kind, q), path in paths.items() if kind == "litert"}
+    # A half, and the graph; twice that would mean that endpoints do not share their weights. Dense layers that two
+    # endpoints quantize differently are in an int8 file twice.
     assert sizes["float16"] < 0.6 * sizes[None]
-    assert sizes["int8"] < 0.35 * sizes[None]
+    assert "int8" not in sizes or sizes["int8"] < 0.8 * sizes["float16"]
     weights = 4 * sum(np.prod(w.shape) for e in model.endpoints().values() for w in e.weights)
     assert sum(f.stat().st_size for f in paths["saved_model", None].rglob("variables.data*")) < 2 * weights
+
+
+@pytest.mark.parametrize("name", NO_INT8)
+def test_int8_is_refused_where_it_would_not_agree(name, tmp_path):
+    with pytest.raises(ZooError, match=r"disagrees with Keras: .*rms error"):
+        gz.export(name, tmp_path, format="litert", quantize="int8")
+    assert not list(tmp_path.iterdir())
 
 
 def test_int8_reconstructions_look_like_keras(exported):
@@ -161,6 +175,8 @@ def test_int8_reconstructions_look_like_keras(exported):
     name = "reconstruct" if model.preset.family in ("autoencoder", "vae") else "generate"
     if name not in model.endpoints():
         pytest.skip("makes no images")
+    if ("litert", "int8") not in paths:
+        pytest.skip("int8 is refused for this preset")
     value = images if name == "reconstruct" else np.asarray(model.normal_latents(64, 5))
     key = CONTRACT[model.preset.family][name][0]
     run = Interpreter(model_path=str(paths["litert", "int8"])).get_signature_runner(name)
