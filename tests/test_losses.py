@@ -41,6 +41,11 @@ LOSSES = {
         losses.binary_cross_entropy,
         {"x": _images(s), "logits": 4 * _images(s + 1) - 2},
     ),
+    "l1_activity": lambda s: (losses.l1_activity, {"z": _images(s, shape=(9,)) - 0.5}),
+    "contraction": lambda s: (
+        losses.contraction,
+        {"z": _images(s, shape=(9,)), "moved": _images(s + 1, shape=(9,)), "step": 0.5},
+    ),
     "negative_elbo": lambda s: (
         losses.negative_elbo,
         {"reconstruction_loss": 90 * _images(s, shape=()), "kl_loss": 25 * _images(s + 1, shape=()), "beta": 0.5},
@@ -91,7 +96,8 @@ def test_table_covers_every_loss():
         for name, value in vars(losses).items()
         if inspect.isfunction(value) and value.__module__ == losses.__name__ and not name.startswith("_")
     }
-    assert functions - {"sum_per_example"} == set(LOSSES)
+    # kl_sparsity is of the batch, not of each example: tests/test_regularizers.py.
+    assert functions - {"sum_per_example", "kl_sparsity"} == set(LOSSES)
     assert {
         "minimax": losses.minimax_generator_loss,
         "non_saturating": losses.non_saturating_generator_loss,

@@ -88,7 +88,7 @@ def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeyp
 def test_a_partial_run_of_another_configuration_is_not_continued(tmp_path, monkeypatch):
     preset = preset_of(PRESET, tmp_path / "preset")
     with monkeypatch.context() as patch:
-        patch.setattr("keras_genzoo.zoo.save", lambda *_: (_ for _ in ()).throw(Stopped))
+        patch.setattr("keras_genzoo.zoo.save", lambda *_, **__: (_ for _ in ()).throw(Stopped))
         with pytest.raises(Stopped):
             gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
     other = preset_of(PRESET.replace("latent_dim: 4", "latent_dim: 5"), tmp_path / "other")
