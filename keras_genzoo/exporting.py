@@ -95,6 +95,8 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
         report_path.write_text(json.dumps(report, indent=1) + "\n")
         zoo.put_in_place(path, target)
         zoo.put_in_place(report_path, out / report_path.name)
+    except ZooError:  # MissingDataError is an OSError, too, and says more
+        raise
     except OSError as error:
         raise ZooError(f"Cannot write {out}: {error.strerror or error}") from None
     finally:
