@@ -91,7 +91,7 @@ def main():
     about = {
         "date": datetime.date.today().isoformat(),
         "preset": arguments.preset,
-        "weights_sha256": json.loads((presets.find(arguments.preset).folder / "weights.json").read_text())["sha256"],
+        "weights_sha256": presets.find(arguments.preset).record(presets.WEIGHTS_RECORD)["sha256"],
         "images": arguments.images,
         "rounds": arguments.rounds,
         "level": LEVEL,

@@ -81,8 +81,7 @@ def filters(model, path, *, n=100):
     Args:
         n: How many units to show, at most.
     """
-    network = getattr(model, "encoder", None) or model.discriminator
-    return _weights(model, [weight for weight in network.weights if weight.name == "kernel"], path, n, axis=0)
+    return _weights(model, getattr(model, "encoder", None) or model.discriminator, path, n, axis=0)
 
 
 def atoms(model, path, *, n=100):
@@ -90,14 +89,14 @@ def atoms(model, path, *, n=100):
 
     Of a decoder or a generator: what each unit paints. Arguments as in `filters`.
     """
-    network = getattr(model, "decoder", None) or model.generator
-    return _weights(model, [weight for weight in network.weights if weight.name == "kernel"][::-1], path, n, axis=1)
+    return _weights(model, getattr(model, "decoder", None) or model.generator, path, n, axis=1)
 
 
-def _weights(model, kernels, path, n, *, axis):
-    """Pictures of the first kernel that has pixels along `axis` (0: in, 1: out)."""
+def _weights(model, network, path, n, *, axis):
+    """Pictures of the first kernel with pixels going in (axis 0), or of the last with pixels coming out (axis 1)."""
     height, width, channels = model.image_shape
-    for kernel in (weight.numpy() for weight in kernels):
+    kernels = [weight.numpy() for weight in network.weights if weight.name == "kernel"]
+    for kernel in kernels if axis == 0 else reversed(kernels):
         if kernel.ndim == 4 and kernel.shape[2] == channels:  # in of a convolution, out of a transposed one
             images = kernel.transpose(3, 0, 1, 2)
         elif kernel.ndim == 2 and kernel.shape[axis] == height * width * channels:
@@ -205,23 +204,22 @@ def _figure(n, *, width, height):
 
 
 def _save(figure, path):
-    path = Path(path).expanduser()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise ZooError(f"Cannot write {path}: {error}") from None
-    return path
+    return _write(path, lambda path: figure.savefig(path, dpi=110))
 
 
 def write_png(pixels, path):
     """Writes `(H, W, 3)` floats in [0, 1] as a PNG; a ZooError where the file cannot be written."""
     from matplotlib.image import imsave  # half a second of import that only pictures need
 
+    return _write(path, lambda path: imsave(path, pixels))
+
+
+def _write(path, write):
+    """Lets `write` make the file, its folder first; returns the path."""
     path = Path(path).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        imsave(path, pixels)
+        write(path)
     except (OSError, ValueError) as error:
         raise ZooError(f"Cannot write {path}: {error}") from None
     return path

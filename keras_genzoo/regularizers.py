@@ -93,8 +93,8 @@ class KSparse(Regularizer):
         size = z.shape[-1]
         if training and self.anneal_steps:
             left = ops.maximum(0.0, 1 - ops.cast(step, "float32") / self.anneal_steps)
-            kept = self.k + ops.cast(left * max(size - self.k, 0), "int32")
-            smallest_kept = ops.take(ops.top_k(z, size)[0], ops.minimum(kept, size) - 1, axis=1)[:, None]
+            kept = self.k + ops.cast(left * (size - self.k), "int32")
+            smallest_kept = ops.take(ops.top_k(z, size)[0], kept - 1, axis=1)[:, None]
         else:
             kept = min(self.k if training else round(self.alpha * self.k), size)
             smallest_kept = ops.top_k(z, kept)[0][:, -1:]
