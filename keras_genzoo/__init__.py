@@ -27,6 +27,7 @@ _MODULES = (
     "errors",
     "evaluation",
     "exporting",
+    "latents",
     "layers",
     "losses",
     "metrics",
@@ -34,6 +35,7 @@ _MODULES = (
     "networks",
     "plots",
     "presets",
+    "samplers",
     "training",
     "zoo",
 )

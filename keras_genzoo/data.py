@@ -14,6 +14,7 @@ import socket
 import urllib.parse
 import urllib.request
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -44,6 +45,10 @@ MNIST_FILES = {
 }
 _PROBE_SECONDS = 5
 
+STATIC_MNIST = "binarized_mnist"  # Larochelle & Murray 2011: binarised once and for all
+_PACKED = "binarized_mnist_packed.npz"  # its pixels as bits, `(n, 98)` bytes per split
+_PACKED_SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # TFDS' names: the file's
+
 FOLDER = "folder:"  # of the names that are folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 RESIZES = ("crop", "pad", "stretch")
@@ -67,8 +72,9 @@ def load(
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
     Args:
-        name: "mnist" (bundled), the name of a TFDS image data set, such as "fashion_mnist", or "folder:PATH": every
-            PNG, JPEG and WebP below PATH, of any size and channels.
+        name: "mnist" (bundled), the name of a TFDS image data set, such as "fashion_mnist" or "binarized_mnist" (the
+            static binarisation of Larochelle & Murray), or "folder:PATH": every PNG, JPEG and WebP below PATH, of any
+            size and channels.
         split: "train", "test", or another split the data set has. Of a folder, its subfolders `train/` and `test/`
             where it has both; else about a tenth of the files, chosen by their names alone, is held out for "test".
         batch_size: Images per batch, >= 1.
@@ -236,7 +242,12 @@ def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, d
 
 @functools.lru_cache(maxsize=4)
 def _arrays(name, split, data_dir):
-    images, labels = _bundled_mnist(split) if name == "mnist" else _from_tfds(name, split, data_dir)
+    if name == "mnist":
+        images, labels = _bundled_mnist(split)
+    elif name == STATIC_MNIST:
+        images, labels = _static_mnist(split, data_dir)
+    else:
+        images, labels = _from_tfds(name, split, data_dir)
     for array in (images, labels):  # shared by every caller
         if array is not None:
             array.setflags(write=False)
@@ -251,6 +262,22 @@ def _bundled_mnist(split):
         for file, sha256 in (MNIST_FILES[split, kind] for kind in ("images", "labels"))
     )
     return images[..., None], labels.astype("int64")
+
+
+def _static_mnist(split, data_dir):
+    """Images of 0 and 255, from a file of packed bits where there is one, else from TFDS, which has them as 0 and 1."""
+    path = Path(data_dir, STATIC_MNIST, _PACKED) if data_dir else None
+    if not (path and path.is_file()):
+        images, labels = _from_tfds(STATIC_MNIST, split, data_dir)
+        return (images * 255 if images.max() == 1 else images), labels
+    if split not in _PACKED_SPLITS:
+        raise ZooError(f"{STATIC_MNIST} has the splits {', '.join(_PACKED_SPLITS)}. Received: {split!r}")
+    try:
+        with np.load(path) as stored:
+            bits = np.unpackbits(stored[_PACKED_SPLITS[split]], axis=1)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
+    return 255 * bits.reshape(-1, 28, 28, 1), None
 
 
 def read_idx(path, sha256):

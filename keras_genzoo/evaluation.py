@@ -1,11 +1,14 @@
 """A model and its preset's protocol -> rows of metrics.json, on test images the model never saw."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import subprocess
+import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import keras
@@ -13,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import __version__, data, distributions, losses, metrics, presets, zoo
+from keras_genzoo import __version__, data, distributions, losses, metrics, presets, samplers, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.progress import track, working
 
@@ -102,8 +105,12 @@ class _Test:
     @property
     def images(self):
         """Test images as the preset takes them; binarised once, with the protocol's seed, where it says so."""
+        return self.as_seen(self.pixels)
+
+    def as_seen(self, pixels):
+        """uint8 images as the preset's model takes them."""
         binarize = self.preset.data.binarize == "dynamic"
-        return data.to_unit(data.binarize_fixed(self.pixels, seed=self.protocol.seed) if binarize else self.pixels)
+        return data.to_unit(data.binarize_fixed(pixels, seed=self.protocol.seed) if binarize else pixels)
 
     def row(self, metric, value, unit, protocol, *, n=None, split="test"):
         return {
@@ -152,7 +159,7 @@ def _probes(model, test):
     """Test errors of simple classifiers on the codes, beside raw pixels and PCA of the same size."""
     if test.labels is None:
         return []
-    if not metrics.probes_are_here():
+    if not metrics.scikit_learn_is_here():
         warnings.warn("The codes were not probed: pip install 'keras-genzoo[probes]'", stacklevel=2)
         return []
     pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
@@ -202,28 +209,58 @@ def _probe(train, test, train_labels, test_labels):
 
 
 def _likelihood(model, test):
-    images, protocol = test.images, test.protocol
+    images, labels, protocol = test.images, test.labels if model.n_classes else None, test.protocol
     k = protocol.n_importance_samples
-    binarization = "dynamic binarisation, drawn once" if test.preset.data.binarize else "grey values as they are"
-    log_p, elbo = importance_weighted(model, images, n_samples=k, seed=protocol.seed, verbose=test.verbose)
-    q = model.encode(images)
-    kl = ops.convert_to_numpy(distributions.normal_kl(z_mean=q.z_mean, z_log_var=q.z_log_var)).astype("float64")
-    return [
-        test.row("nll", -log_p.mean(), "nats", f"importance-weighted bound, {k} samples of q(z|x), {binarization}"),
+    what = _binarization(test.preset.data) + (", given the label" if model.n_classes else "")
+    log_p, elbo = importance_weighted(
+        model, images, labels=labels, n_samples=k, seed=protocol.seed, verbose=test.verbose, resume=True
+    )
+    n_pixels = images[0].size
+    with working("kl", verbose=test.verbose):
+        kl, kl_protocol = _kl(model, images, labels, protocol.seed)
+    z_mean = model.codes(images, labels)
+    rows = [
+        test.row("nll", -log_p.mean(), "nats", f"importance-weighted bound, {k} samples of q(z|x), {what}"),
         test.row("nll_standard_error", log_p.std(ddof=1) / math.sqrt(len(log_p)), "nats", "over test images"),
-        test.row("elbo", elbo.mean(), "nats", f"mean of {k} samples of q(z|x), {binarization}"),
-        test.row("kl", kl.mean(), "nats", "KL(q(z|x) || p(z)), closed form"),
-        test.row("reconstruction_loss", -elbo.mean() - kl.mean(), "nats", "-E_q[log p(x|z)] = -elbo - kl"),
+        test.row("elbo", elbo.mean(), "nats", f"mean of {k} samples of q(z|x), {what}"),
+        test.row("kl", kl, "nats", kl_protocol),
+        test.row("reconstruction_loss", -elbo.mean() - kl, "nats", "-E_q[log p(x|z)] = -elbo - kl"),
         test.row(
             "active_units",
-            metrics.active_units(q.z_mean),
+            metrics.active_units(z_mean),
             f"of {model.latent_dim}",
             "latents with variance of z_mean over test images > 0.01",
         ),
     ]
+    if model.likelihood.name in _DISCRETE:  # of a density, bits would depend on the unit of grey
+        value = -log_p.mean() / (n_pixels * math.log(2))
+        rows.append(test.row("bits_per_dim", value, "bits", f"nll / ({n_pixels} pixels x log 2)"))
+    return rows
 
 
-def importance_weighted(model, images, *, n_samples, seed, verbose=False):
+_DISCRETE = ("bernoulli", "discretized_logistic")
+
+
+def _binarization(config):
+    if config.binarize:
+        return "dynamic binarisation, the test images drawn once"
+    return "static binarisation (Larochelle & Murray 2011)" if config.name == data.STATIC_MNIST else "grey levels"
+
+
+def _kl(model, images, labels, seed):
+    """KL(q(z|x) || p(z)) in closed form where it has one, else estimated: `(nats, how)`."""
+    if model.has_closed_kl:
+        q = model.encode(images, labels)
+        kl = ops.convert_to_numpy(distributions.normal_kl(z_mean=q.z_mean, z_log_var=q.z_log_var))
+        return kl.astype("float64").mean(), "KL(q(z|x) || p(z)), closed form"
+    generator = keras.random.SeedGenerator(seed)
+    kl = tf.function(lambda x, y: ops.mean(model.kl_estimate(x, n_samples=_DRAWS, seed=generator, labels=y), axis=0))
+    chunks = range(0, len(images), _IMAGES)
+    total = sum(float(ops.sum(kl(*_chunk(images, labels, start)))) for start in chunks)
+    return total / len(images), f"KL(q(z|x) || p(z)) = E_q[log q(z|x) - log p(z)], mean of {_DRAWS} samples"
+
+
+def importance_weighted(model, images, *, n_samples, seed, labels=None, verbose=False, resume=False):
     """log p(x) by importance weighting (Burda et al. 2016, eq. 8), and the ELBO from the same draws.
 
     Runs in chunks of images and of draws, accumulated by log-sum-exp: memory does not grow with either.
@@ -233,6 +270,10 @@ def importance_weighted(model, images, *, n_samples, seed, verbose=False):
         images: `(n, H, W, C)` float32, as the likelihood takes them.
         n_samples: Draws per image, >= 1.
         seed: Integer.
+        labels: Of a conditional model, `(n,)` integers: then it is log p(x|y).
+        verbose: Show progress, on a terminal.
+        resume: Keep what is done in the user's cache folder, every half minute, and go on from there when the same
+            estimate (weights, images, draws and seed) is asked for again.
 
     Returns:
         `(log_p, elbo)`, each `(n,)` float64, nats per image.
@@ -240,19 +281,74 @@ def importance_weighted(model, images, *, n_samples, seed, verbose=False):
     generator = keras.random.SeedGenerator(seed)
 
     @tf.function(reduce_retracing=True)
-    def chunk(x, n):
-        weights = model.log_weights(x, n_samples=n, seed=generator)
+    def chunk(n, x, y):
+        weights = model.log_weights(x, n_samples=n, seed=generator, labels=y)
         return losses.importance_weighted_bound(weights) + math.log(n), ops.sum(weights, axis=0)
 
-    log_p, elbo = np.full(len(images), -np.inf), np.zeros(len(images))
-    for start in track(range(0, len(images), _IMAGES), "importance weighting", verbose=verbose):
-        x = ops.convert_to_tensor(images[start : start + _IMAGES])
+    partial = _Partial(model, images, labels, n_samples, seed) if resume else None
+    log_p, elbo, n_done = partial.read() if resume else (np.full(len(images), -np.inf), np.zeros(len(images)), 0)
+    for start in track(range(n_done, len(images), _IMAGES), "importance weighting", verbose=verbose):
         here = slice(start, start + _IMAGES)
+        inputs = _chunk(images, labels, start)
+        # Noise is a function of seed and image, so that a resumed estimate is the unbroken one.
+        generator.state.assign([seed % 2**32, start * _NOISE_PER_IMAGE % 2**32])
         for done in range(0, n_samples, _DRAWS):
-            log_sum, total = chunk(x, min(_DRAWS, n_samples - done))
+            log_sum, total = chunk(min(_DRAWS, n_samples - done), *inputs)
             log_p[here] = np.logaddexp(log_p[here], ops.convert_to_numpy(log_sum))
             elbo[here] += ops.convert_to_numpy(total)
+        if resume:
+            partial.keep(log_p, elbo, min(start + _IMAGES, len(images)))
+    if resume:
+        partial.remove()
     return log_p - math.log(n_samples), elbo / n_samples
+
+
+_NOISE_PER_IMAGE = 1000  # counts of the generator between two images: no draw comes twice for k up to 5 million
+
+
+def _chunk(images, labels, start):
+    """`_IMAGES` images and their labels as tensors."""
+    here = slice(start, start + _IMAGES)
+    return tf.constant(images[here]), None if labels is None else tf.constant(labels[here], "int32")
+
+
+class _Partial:
+    """The part of an estimate that is done, in a file of the user's cache folder, named after what it is an estimate of."""
+
+    def __init__(self, model, images, labels, n_samples, seed):
+        digest = hashlib.sha256(repr((model.get_config(), n_samples, seed, _IMAGES, _DRAWS)).encode())
+        for array in (images, labels, *model.get_weights()):
+            digest.update(b"" if array is None else np.ascontiguousarray(array))
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self.path = cache / "keras_genzoo" / f"nll-{digest.hexdigest()[:16]}.npz"
+        self.n_images, self.kept = len(images), time.monotonic()
+
+    def read(self):
+        """`(log_p, elbo, images done)`, from the file or fresh."""
+        try:
+            with np.load(self.path) as stored:
+                return stored["log_p"], stored["elbo"], int(stored["n_done"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return np.full(self.n_images, -np.inf), np.zeros(self.n_images), 0
+
+    def keep(self, log_p, elbo, n_done):
+        """Writes the file, aside first; at most every half minute, and not where the folder cannot be written."""
+        if time.monotonic() - self.kept < _KEEP_SECONDS:
+            return
+        self.kept = time.monotonic()
+        aside = self.path.with_name(f".{os.getpid()}.{self.path.name}")
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(aside, log_p=log_p, elbo=elbo, n_done=n_done)
+            os.replace(aside, self.path)
+
+    def remove(self):
+        """Removes the file of an estimate that is complete."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+_KEEP_SECONDS = 30
 
 
 def _samples(model, test):
@@ -260,33 +356,47 @@ def _samples(model, test):
     if name is None:
         return []
     n, seed = test.protocol.n_samples, test.protocol.seed
+    pixels = zoo.arrays(model, "train", data_dir=test.data_dir)[0]
     with working(f"judging {n} samples", verbose=test.verbose):
         judge = zoo.load(name, dtype="float32")
-        pixels = zoo.arrays(model, "train", data_dir=test.data_dir)[0]
         chosen = np.random.default_rng(seed).permutation(len(pixels))[:n]
         real, train, fake = (
             judge.classify(images)
             for images in (data.to_unit(test.pixels), data.to_unit(pixels[chosen]), model.sample(n, seed=seed))
         )
-        distances = {}
-        for metric in ("frechet_distance", "kernel_distance"):
-            measure = getattr(metrics, metric)
-            distances[metric] = measure(real["features"], fake["features"])
-            distances[f"{metric}_floor"] = measure(real["features"], train["features"])
     sha256 = judge.preset.record(presets.WEIGHTS_RECORD)["sha256"][:12]  # a distance means nothing without it
     judged_by = f"features of {name} (sha256 {sha256}), not Inception-FID"
     rows = []
-    for metric, value in distances.items():
-        whose = "training images" if metric.endswith("floor") else "samples"
-        rows.append(test.row(metric, value, "", f"{judged_by}; {n} {whose} vs {len(test.pixels)} test images", n=n))
+
+    def compare(judged, suffix, whose):
+        for metric in ("frechet_distance", "kernel_distance"):
+            value = getattr(metrics, metric)(real["features"], judged["features"])
+            protocol = f"{judged_by}; {n} {whose} vs {len(test.pixels)} test images"
+            rows.append(test.row(f"{metric}{suffix}", value, "", protocol, n=n))
+
+    compare(fake, "", "samples")
+    compare(train, "_floor", "training images")
+    conditional = getattr(model, "n_classes", 0)
+    if model.preset.family == "vae" and not conditional:
+        if metrics.scikit_learn_is_here():
+            with working("fitting a mixture to the codes", verbose=test.verbose):
+                mixture = samplers.fit_mixture(model, test.as_seen(pixels), seed=seed)
+                judged = judge.classify(mixture.sample(n, seed=seed))
+            compare(judged, "_mixture", f"samples of a mixture of {mixture.n_components} Gaussians, fitted to z~q(z|x)")
+        else:
+            warnings.warn("No mixture was fitted to the codes: pip install 'keras-genzoo[probes]'", stacklevel=2)
     seen = fake["logits"].argmax(1)
     kl = metrics.label_histogram_kl(seen, reference=test.labels, n_classes=_CLASSES)
     covered = len(np.unique(seen))
-    return [
-        *rows,
+    rows += [
         test.row("classes_covered", covered, f"of {_CLASSES}", f"classes {name} sees among the samples", n=n),
         test.row("label_histogram_kl", kl, "nats", f"KL(classes {name} sees || labels of the test images)", n=n),
     ]
+    if conditional:
+        asked = np.arange(n) % conditional
+        right = np.mean(seen == asked)
+        rows.append(test.row("class_accuracy", right, "", f"samples in which {name} sees the class asked for", n=n))
+    return rows
 
 
 def _classification(model, test):

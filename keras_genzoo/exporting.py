@@ -112,27 +112,35 @@ def _float32_twin(model):
 
 
 def _example_inputs(model, twin, split, count, data_dir):
-    """Endpoint -> `{input name: array}` of real images, and of codes.
+    """Endpoint -> `{input name: array}` of real images, of their labels, and of codes.
 
-    Codes are draws of the prior where there is one, since users sample; else the codes of the images.
+    Codes are draws of N(0, I) where the model samples, since users do; else the codes of the images.
     """
     endpoints = twin.endpoints()
-    images = z = None
-    if any(_takes_images(endpoint) for endpoint in endpoints.values()):
-        pixels = zoo.arrays(model, split, data_dir=data_dir)[0][:count]
-        images = data.to_unit(data.binarize_fixed(pixels, seed=0) if model.preset.data.binarize else pixels)
+    values = {}
+    wanted = {tensor.name for endpoint in endpoints.values() for tensor in endpoint.inputs}
+    if wanted & {"images", "labels"}:
+        pixels, labels = zoo.arrays(model, split, data_dir=data_dir)
+        pixels = pixels[:count]
+        values["images"] = data.to_unit(data.binarize_fixed(pixels, seed=0) if model.preset.data.binarize else pixels)
+        if "labels" in wanted:
+            values["labels"] = labels[:count].astype("int32")
     if hasattr(twin, "sample"):
-        z = twin.normal_latents(count, seed=_SEEDS[split])
+        seed = _SEEDS[split]
+        for name in wanted & {"z", "noise"}:
+            sizes = {t.shape[1] for endpoint in endpoints.values() for t in endpoint.inputs if t.name == name}
+            values[name] = twin.normal_noise(count, seed, max(sizes))
     elif "encode" in endpoints:
-        z = twin.encode(images)
+        values["z"] = twin.encode(values["images"])
     return {
-        name: {endpoint.inputs[0].name: images if _takes_images(endpoint) else z}
+        name: {tensor.name: _narrowed(values[tensor.name], tensor) for tensor in endpoint.inputs}
         for name, endpoint in endpoints.items()
     }
 
 
-def _takes_images(endpoint):
-    return len(endpoint.inputs[0].shape) == 4
+def _narrowed(value, tensor):
+    """`noise` of a prior and of a posterior may differ in size."""
+    return value[:, : tensor.shape[1]] if tensor.name == "noise" else value
 
 
 def _write_saved_model(model, path, *, sampling):
@@ -141,34 +149,40 @@ def _write_saved_model(model, path, *, sampling):
     endpoints = model.endpoints()
     module.weights = [variable.value for endpoint in endpoints.values() for variable in endpoint.weights]
     for name, endpoint in endpoints.items():
-        tensor = endpoint.inputs[0]
-        spec = tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=tensor.name)
-        setattr(module, name, tf.function(_refusing_empty(endpoint) if sampling else endpoint, input_signature=[spec]))
+        specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in endpoint.inputs]
+        setattr(module, name, tf.function(_caller(endpoint, refusing_empty=sampling), input_signature=specs))
     if sampling and hasattr(model, "sample"):
         decode = endpoints.get("generate") or endpoints.get("decode")
         specs = [tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")]
-        module.sample = tf.function(_sampler(decode, model.latent_dim), input_signature=specs)
+        if len(decode.inputs) > 1:
+            specs.append(tf.TensorSpec((None,), tf.int32, name="labels"))
+        module.sample = tf.function(_sampler(decode), input_signature=specs)
         endpoints["sample"] = module.sample
     signatures = {name: getattr(module, name).get_concrete_function() for name in endpoints}
     tf.saved_model.save(module, str(path), signatures=signatures)
 
 
-def _refusing_empty(endpoint):
-    """The endpoint, but an empty batch is an error: oneDNN's convolutions return garbage shapes for it."""
+def _caller(endpoint, *, refusing_empty):
+    """The endpoint over its tensors in turn; an empty batch can be an error: oneDNN's convolutions return garbage
+    shapes for it.
+    """
 
-    def call(tensor):
-        checked = tf.debugging.assert_positive(tf.shape(tensor)[0], message="empty batch")
-        with tf.control_dependencies([checked]):
-            return endpoint(tf.identity(tensor))
+    def call(*tensors):
+        checks = (
+            [tf.debugging.assert_positive(tf.shape(tensors[0])[0], message="empty batch")] if refusing_empty else []
+        )
+        with tf.control_dependencies(checks):
+            tensors = [tf.identity(tensor) for tensor in tensors]
+        return endpoint(tensors if len(tensors) > 1 else tensors[0])
 
     return call
 
 
-def _sampler(decode, latent_dim):
-    def sample(n, seed):
+def _sampler(decode):
+    def sample(n, seed, *labels):
         with tf.control_dependencies([tf.debugging.assert_positive(n, message="n must be >= 1")]):
-            z = tf.random.stateless_normal([n, latent_dim], seed)
-        return {"images": decode(z)["images"]}
+            z = tf.random.stateless_normal([n, decode.inputs[0].shape[1]], seed)
+        return {"images": decode([z, *labels] if labels else z)["images"]}
 
     return sample
 

@@ -126,6 +126,64 @@ def importance_weighted_bound(log_weights):
     return ops.logsumexp(log_weights, axis=0) - ops.log(ops.cast(ops.shape(log_weights)[0], "float32"))
 
 
+def iwae_loss(log_weights):
+    """The importance weighted autoencoder's loss, -L_k of `importance_weighted_bound` (Burda et al. 2016, eq. 8).
+
+    Its gradient is that of -sum_j w_j log_weights_j with the normalised weights w_j held constant (eq. 14): that is what
+    the gradient of a log-sum-exp is, so that nothing need be detached by hand.
+
+    Args:
+        log_weights: `log p(x, z_j) - log q(z_j|x)`, shape `(k, batch)`.
+
+    Returns:
+        `(batch,)` float32, nats per image; the negative ELBO's sample estimate at k = 1.
+    """
+    return -importance_weighted_bound(log_weights)
+
+
+def free_bits(kl_per_latent, *, minimum):
+    """A KL that asks for no less than a minimum from each latent (Kingma et al. 2016, eq. 15).
+
+        L = sum_j max(minimum, mean over the batch of KL_j)
+
+    A latent below the minimum gets no gradient from it, so that none is pressed to collapse.
+
+    Args:
+        kl_per_latent: `(batch, latent_dim)`, nats.
+        minimum: Nats per latent, >= 0.
+
+    Returns:
+        `(batch,)` float32, nats: a property of the batch, the same for each of its examples.
+    """
+    kl = _float32(kl_per_latent)
+    return ops.zeros_like(kl[:, 0]) + ops.sum(ops.maximum(minimum, ops.mean(kl, axis=0)))
+
+
+def kl_decomposition(log_q_pairs, *, log_q, log_p, dataset_size):
+    """KL(q(z|x) || p(z)) on average over the data in three parts (Chen et al. 2018, eq. 2), from one batch.
+
+        E KL = I(x; z) + KL(q(z) || prod_j q(z_j)) + sum_j KL(q(z_j) || p(z_j))
+
+    q(z), a mixture over the whole data set, is estimated by minibatch-weighted sampling (eq. S3 of the paper):
+
+        log q(z_i) ~ log 1/(N M) sum_k q(z_i|x_k)
+
+    Args:
+        log_q_pairs: log q(z_ij | x_k) per latent j, `(M, M, latent_dim)`: entry `[i, k, j]`.
+        log_q: log q(z_i|x_i), `(M,)`.
+        log_p: log p(z_i) under a factorial prior, `(M,)`.
+        dataset_size: N, the training images.
+
+    Returns:
+        `(index_code_mi, total_correlation, dimension_kl)`, each `(M,)` float32, nats, whose sum is `log_q - log_p`.
+    """
+    pairs = _float32(log_q_pairs)
+    log_nm = ops.log(ops.cast(ops.shape(pairs)[0], "float32") * dataset_size)
+    log_q_z = ops.logsumexp(ops.sum(pairs, axis=2), axis=1) - log_nm
+    log_prod_q_z = ops.sum(ops.logsumexp(pairs, axis=1) - log_nm, axis=1)
+    return _float32(log_q) - log_q_z, log_q_z - log_prod_q_z, log_prod_q_z - _float32(log_p)
+
+
 def discriminator_loss(*, real_logits, fake_logits):
     """The discriminator's side of the GAN game (Goodfellow et al. 2014, eq. 1), which it maximises as V(D, G).
 

@@ -144,8 +144,8 @@ def knn_error(train, test, *, train_labels, test_labels, n_neighbors=5):
     return 1 - voters.score(test, test_labels)
 
 
-def probes_are_here():
-    """Whether scikit-learn, which the probes need, is installed."""
+def scikit_learn_is_here():
+    """Whether scikit-learn, which probes and mixtures need, is installed."""
     return importlib.util.find_spec("sklearn") is not None
 
 

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import pydantic
 
-from keras_genzoo import __version__, data, models, networks, presets, regularizers
+from keras_genzoo import __version__, data, latents, models, networks, presets, regularizers
 from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import GOLDEN_FILE, HISTORY_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
 
 _DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
+_KINDS = {"regularizer": regularizers.REGULARIZERS, "prior": latents.PRIORS, "posterior": latents.POSTERIORS}
 _GOLDEN_IMAGES = 1  # the codes of 1,000 numbers have to fit, too
 
 
@@ -63,8 +64,7 @@ def build(preset, *, dtype=None):
     config = _bind(cls.__init__, preset.model, origin=origin, prefix="model.", hidden=_DECIDED_BY_ZOO)
     for key, spec in config.items():
         if isinstance(spec, dict) and key != "corruption":  # which has one shape, and checks itself
-            kinds = regularizers.REGULARIZERS if key == "regularizer" else networks.BUILDERS
-            _check_part(spec, kinds, origin=origin, prefix=f"model.{key}.")
+            _check_part(spec, _KINDS.get(key, networks.BUILDERS), origin=origin, prefix=f"model.{key}.")
     try:
         model = cls(**config, seed=preset.training.seed, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -186,16 +186,22 @@ def arrays(model, split, *, data_dir=None):
 
 
 def golden(model):
-    """Fixed inputs and what each endpoint makes of them: `<endpoint>/in` and `<endpoint>/out/<name>` arrays."""
+    """Fixed inputs and what each endpoint makes of them: `<endpoint>/in/<name>` and `<endpoint>/out/<name>` arrays."""
     rng = np.random.default_rng(0)
     stored = {}
     for name, endpoint in model.endpoints().items():
-        shape = (_GOLDEN_IMAGES, *endpoint.inputs[0].shape[1:])
-        # Images of 0 and 1: every likelihood takes them, and they pack well.
-        value = rng.standard_normal(shape) if len(shape) == 2 else rng.random(shape) < 0.2
-        value = value.astype("float32")
-        stored[f"{name}/in"] = value
-        for key, output in model.run_endpoint(name, value).items():
+        inputs = {}
+        for tensor in endpoint.inputs:
+            shape = (_GOLDEN_IMAGES, *tensor.shape[1:])
+            if len(shape) == 1:
+                value = np.arange(_GOLDEN_IMAGES)  # labels
+            elif len(shape) == 2:
+                value = rng.standard_normal(shape)
+            else:
+                value = rng.random(shape) < 0.2  # images of 0 and 1: every likelihood takes them, and they pack well
+            inputs[tensor.name] = value.astype(tensor.dtype)
+        stored.update({f"{name}/in/{key}": value for key, value in inputs.items()})
+        for key, output in model.run_endpoint(name, *inputs.values()).items():
             stored[f"{name}/out/{key}"] = output.astype("float32")
     return stored
 
@@ -277,7 +283,8 @@ def _check_part(spec, kinds, *, origin, prefix):
     if not isinstance(kind, str) or kind not in kinds:
         raise ZooError(f"{origin}: `{prefix}name` must be one of {sorted(kinds)}. Received: {kind!r}")
     options = {key: value for key, value in spec.items() if key != "name"}
-    _bind(kinds[kind], options, origin=origin, prefix=prefix, hidden=("image_shape", "latent_dim", "outputs", "dtype"))
+    hidden = ("image_shape", "latent_dim", "outputs", "encode", "dtype")  # what the model decides
+    _bind(kinds[kind], options, origin=origin, prefix=prefix, hidden=hidden)
 
 
 def _bind(function, config, *, origin, prefix, hidden):

@@ -1,4 +1,4 @@
-"""What the tests share: tiny models, one per family, and real MNIST images."""
+"""What the tests share: tiny models, one per family and more for what a family can be, and real MNIST images."""
 
 import os
 
@@ -27,6 +27,40 @@ TINY = {
         "network": {"name": "cnn_classifier", "filters": [4, 8], "units": 8, "dropout": 0.1},
     },
 }
+# What a family becomes with other parts: name -> family and the options that make it.
+VARIANTS = {
+    "vae with a flow prior and posterior, iwae": (
+        "vae",
+        {
+            "prior": {"name": "realnvp", "n_layers": 2, "units": [8]},
+            "posterior": {"name": "flow", "n_layers": 2, "units": [8], "context_dim": 3},
+            "objective": "iwae",
+            "n_draws": 3,
+        },
+    ),
+    "vae with a vamp prior, learned sigma": (
+        "vae",
+        {"prior": {"name": "vamp", "n_components": 3}, "likelihood": "gaussian", "sigma": "learned"},
+    ),
+    "vae of two levels": (
+        "vae",
+        {
+            "prior": {
+                "name": "hierarchical",
+                "top_dim": 2,
+                "units": [8],
+                "top": {"name": "realnvp", "n_layers": 2, "units": [8]},
+            },
+            "posterior": {"name": "hierarchical", "top_dim": 2, "units": [8], "context_dim": 3},
+        },
+    ),
+    "conditional vae": ("vae", {"n_classes": 10, "likelihood": "discretized_logistic"}),
+}
+
+
+def family_of(name):
+    """The family of a name in TINY or VARIANTS."""
+    return VARIANTS[name][0] if name in VARIANTS else name
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +73,15 @@ def mnist():
 
 @pytest.fixture
 def tiny():
-    """A function family -> compiled tiny model; keyword arguments go to the constructor."""
+    """A function family, or name of VARIANTS -> compiled tiny model; keyword arguments go to the constructor."""
     from keras_genzoo import models
 
-    def make(family, *, compiled=True, learning_rate=1e-3, **options):
+    def make(name, *, compiled=True, learning_rate=1e-3, **options):
         import keras
 
-        model = models.get(family)(**{**TINY[family], "seed": 1, **options})
+        family = family_of(name)
+        parts = VARIANTS[name][1] if name in VARIANTS else {}
+        model = models.get(family)(**{**TINY[family], "seed": 1, **parts, **options})
         if compiled:
             model.compile(**{key: keras.optimizers.Adam(learning_rate) for key in model.OPTIMIZERS})
         return model

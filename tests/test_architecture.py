@@ -27,6 +27,7 @@ MATHS = [
     "distributions",
     "layers",
     "networks",
+    "latents",
     "corruptions",
     "regularizers",
 ]  # each may import those before it
@@ -34,7 +35,7 @@ REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
 IMAGES = ["errors", "data", "metrics", "plots"]
 UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
-EVERYTHING = [*UPSTAIRS, "progress", "training", "evaluation", "exporting"]
+EVERYTHING = [*UPSTAIRS, "progress", "samplers", "training", "evaluation", "exporting"]
 
 
 class Room(NamedTuple):
@@ -49,10 +50,11 @@ TABLE = {
     "": Room([], set(), no_files=True),  # keras_genzoo/__init__.py
     "losses": Room([], {"keras"}, no_files=True),
     "distributions": Room(MATHS[:1], {"keras"}, no_files=True),
-    "layers": Room(MATHS[:2], {"keras"}, no_files=True),
+    "layers": Room(MATHS[:2], {"keras", "numpy"}, no_files=True),
     "networks": Room(MATHS[:3], {"keras"}, no_files=True),
-    "corruptions": Room(MATHS[:4], {"keras"}, no_files=True),
-    "regularizers": Room(MATHS[:5], {"keras"}, no_files=True),
+    "latents": Room(MATHS[:4], {"keras"}, no_files=True),
+    "corruptions": Room(MATHS[:5], {"keras"}, no_files=True),
+    "regularizers": Room(MATHS[:6], {"keras"}, no_files=True),
     "models": Room([], set(), no_files=True),
     "models.base": Room({*MATHS, "errors"}, {"keras", "numpy", "tensorflow"}, no_files=True),
     "models.*": Room([*MATHS, "models.*", "errors"], {"keras", "numpy"}, no_files=True),
@@ -61,11 +63,12 @@ TABLE = {
     "cards": Room([REGISTRY, "errors", "presets"], {"yaml", "pydantic"}),
     "data": Room(["errors"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
+    "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
     "zoo": Room(UPSTAIRS[:-1], {"keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
     "training": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
-    "evaluation": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
+    "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
     "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),
     "cli": Room(EVERYTHING, {"numpy", "rich"}),
     "demo": Room(EVERYTHING, {"numpy", "ai_edge_litert"}),

@@ -160,11 +160,13 @@ def test_bernoulli_sums_to_one():
     np.testing.assert_allclose(np.exp(log_prob), np.where(images == 1, p, 1 - p).prod(axis=1), rtol=RTOL)
 
 
-def test_bernoulli_mean_and_scale():
+def test_bernoulli_mean_and_logits():
     mean = distributions.Bernoulli().mean(np.array([[-100.0, 0.0, 2.0, 100.0]], "float16"))
     assert mean.dtype == "float32"
     np.testing.assert_allclose(mean, [[0.0, 0.5, 1 / (1 + math.exp(-2)), 1.0]], atol=1e-7)
-    assert distributions.Bernoulli().scale() is None
+    told = distributions.Bernoulli()(np.array([[-100.0, 2.0]], "float32"))
+    assert set(told) == {"images", "logits"}
+    np.testing.assert_array_equal(told["logits"], [[-100.0, 2.0]])  # where the mean is 0 to the last bit
 
 
 @pytest.mark.parametrize("bounded", [True, False])
@@ -196,12 +198,13 @@ def test_gaussian_mean_and_scale():
     np.testing.assert_allclose(bounded.mean(raw), [[0.0, 0.5, 1.0]], atol=1e-7)  # bounded unless told otherwise
     np.testing.assert_array_equal(free.mean(raw), raw.astype("float32"))
     assert bounded.mean(raw).dtype == free.mean(raw).dtype == "float32"
-    assert (bounded.scale(), free.scale()) == (1.0, 0.1)
+    np.testing.assert_allclose(bounded(raw)["scale"], np.full((1, 3), 1.0), rtol=1e-6)
+    np.testing.assert_allclose(free(raw)["scale"], np.full((1, 3), 0.1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("sigma", [0, -0.25, float("nan"), float("inf")])
+@pytest.mark.parametrize("sigma", [0, -0.25, float("nan"), float("inf"), "wide", True])
 def test_gaussian_refuses_sigma(sigma):
-    with pytest.raises(ValueError, match=rf"`sigma` must be > 0 and finite\. Received: {sigma}"):
+    with pytest.raises(ValueError, match=rf"`sigma` must be > 0 and finite, .*Received: {sigma!r}"):
         distributions.Gaussian(sigma=sigma)
 
 

@@ -80,7 +80,7 @@ def test_codes_are_probed_beside_pixels_and_pca():
 
 
 def test_without_scikit_learn_all_else_is_measured(monkeypatch):
-    monkeypatch.setattr(evaluation.metrics, "probes_are_here", lambda: False)
+    monkeypatch.setattr(evaluation.metrics, "scikit_learn_is_here", lambda: False)
     with pytest.warns(UserWarning, match=r"not probed: pip install 'keras-genzoo\[probes\]'"):
         metrics = {row["metric"] for row in gz.evaluate("ae_mnist", n_images=10)}
     assert metrics == {"squared_error", "psnr", "pca_squared_error"}

@@ -13,17 +13,42 @@ import keras_genzoo as gz
 from keras_genzoo import exporting, presets
 from keras_genzoo.errors import MissingDataError, ZooError
 
-CONTRACT = {  # family -> endpoint -> (input, outputs): the table in the README
-    "autoencoder": {"encode": ("images", {"z"}), "decode": ("z", {"images"}), "reconstruct": ("images", {"images"})},
-    "vae": {
-        "encode": ("images", {"z_mean", "z_log_var"}),
-        "decode": ("z", {"images"}),
-        "reconstruct": ("images", {"images"}),
-        "prior_log_prob": ("z", {"log_prob"}),
+CONTRACT = {  # family -> endpoint -> (inputs, outputs): the table in the README
+    "autoencoder": {
+        "encode": (["images"], {"z"}),
+        "decode": (["z"], {"images"}),
+        "reconstruct": (["images"], {"images"}),
     },
-    "gan": {"generate": ("z", {"images"})},
-    "classifier": {"classify": ("images", {"features", "logits"})},
+    "gan": {"generate": (["z"], {"images"})},
+    "classifier": {"classify": (["images"], {"features", "logits"})},
 }
+PARAMETERS = {  # likelihood -> what `decode` tells of p(x|z) beside its mean
+    "bernoulli": {"logits"},
+    "continuous_bernoulli": {"logits"},
+    "gaussian": {"scale"},
+    "discretized_logistic": {"location", "scale"},
+}
+
+
+def contract(preset):
+    """Endpoint -> (inputs in their order, outputs) of a preset, from its parts."""
+    if preset.family != "vae":
+        return CONTRACT[preset.family]
+    config = preset.model
+    labels = ["labels"] if config.get("n_classes") else []
+    endpoints = {
+        "encode": (["images", *labels], {"z_mean", "z_log_var"}),
+        "decode": (["z", *labels], {"images", *PARAMETERS[config.get("likelihood", "bernoulli")]}),
+        "reconstruct": (["images", *labels], {"images"}),
+        "prior_log_prob": (["z"], {"log_prob"}),
+    }
+    if config.get("prior"):
+        endpoints["generate"] = (["noise", *labels], {"images"})
+    if config.get("posterior"):
+        endpoints["posterior"] = (["images", *labels, "noise"], {"z", "log_prob"})
+    return endpoints
+
+
 NAMES = presets.names()
 # Codes that 256 steps cannot hold: which of a thousand numbers are the largest, and a plane from -40 to 50.
 NO_INT8 = ["ksparse_mnist", "ae2d_mnist"]
@@ -46,8 +71,12 @@ def exported(request, tmp_path_factory):
 
 
 def golden_inputs(model):
+    """Endpoint -> its stored inputs, name -> array, in the order of the contract."""
     with np.load(model.preset.folder / presets.GOLDEN_FILE) as stored:
-        return {key.split("/")[0]: stored[key] for key in stored if key.endswith("/in")}
+        return {
+            endpoint: {key: stored[f"{endpoint}/in/{key}"] for key in inputs}
+            for endpoint, (inputs, _) in contract(model.preset).items()
+        }
 
 
 def test_saved_model_keeps_the_contract_without_this_package(exported):
@@ -67,10 +96,12 @@ with np.load(sys.argv[2]) as stored:
     for key in stored:
         endpoint, kind, *output = key.split("/")
         if kind == "out":
-            value = getattr(loaded, endpoint)(tf.constant(stored[endpoint + "/in"]))[output[0]]
+            inputs = {k.split("/")[2]: tf.constant(stored[k]) for k in stored if k.startswith(endpoint + "/in/")}
+            value = loaded.signatures[endpoint](**inputs)[output[0]]
             np.testing.assert_allclose(value, stored[key], rtol=1e-3, atol=1e-3)
 if hasattr(loaded, "sample"):
-    draw = lambda n, seed: loaded.sample(tf.constant(n), tf.constant(seed))["images"].numpy()
+    labels = [tf.range(3)] if "labels" in seen["sample"][0] else []
+    draw = lambda n, seed: loaded.sample(tf.constant(n), tf.constant(seed), *labels)["images"].numpy()
     a, b, c = draw(3, [1, 2]), draw(3, [1, 2]), draw(3, [1, 3])
     assert a.shape == (3, 28, 28, 1) and a.dtype == np.float32 and 0 <= a.min() and a.max() <= 1
     assert (a == b).all() and (a != c).any()
@@ -87,9 +118,11 @@ print(json.dumps(seen))
     done = subprocess.run([sys.executable, "-c", script, path, golden], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout.splitlines()[-1])
-    expected = {name: [[key], sorted(outputs)] for name, (key, outputs) in CONTRACT[model.preset.family].items()}
+    table = contract(model.preset)
+    expected = {name: [sorted(inputs), sorted(outputs)] for name, (inputs, outputs) in table.items()}
     if hasattr(model, "sample"):
-        expected["sample"] = [["n", "seed"], ["images"]]
+        labels = ["labels"] if getattr(model, "n_classes", 0) and model.preset.family != "classifier" else []
+        expected["sample"] = [[*labels, "n", "seed"], ["images"]]
     assert seen == expected
 
 
@@ -98,9 +131,9 @@ def test_saved_model_refuses_an_empty_batch(exported):
 
     model, paths = exported
     loaded = tf.saved_model.load(str(paths["saved_model", None]))
-    for name, value in golden_inputs(model).items():
+    for name, values in golden_inputs(model).items():
         with pytest.raises(tf.errors.InvalidArgumentError, match="empty batch"):
-            getattr(loaded, name)(tf.constant(value[:0]))
+            getattr(loaded, name)(*(tf.constant(value[:0]) for value in values.values()))
 
 
 @pytest.mark.parametrize("quantize", exporting.QUANTIZATIONS)
@@ -114,17 +147,17 @@ def test_litert_runs_agrees_and_is_builtin_only(exported, quantize):
     interpreter = Interpreter(model_path=str(path))
     signatures = interpreter.get_signature_list()
     expected = {
-        name: {"inputs": [key], "outputs": sorted(outputs)}
-        for name, (key, outputs) in CONTRACT[model.preset.family].items()
+        name: {"inputs": sorted(inputs), "outputs": sorted(outputs)}
+        for name, (inputs, outputs) in contract(model.preset).items()
     }
     assert {n: {k: sorted(v) for k, v in s.items()} for n, s in signatures.items()} == expected
     operators = {op["op_name"] for op in interpreter._get_ops_details()}
     assert not any(name.startswith("Flex") or "CUSTOM" in name.upper() for name in operators)
-    for name, value in golden_inputs(model).items():
-        key = CONTRACT[model.preset.family][name][0]
-        for batch in (value, np.concatenate([value, value])):  # the batch is free
-            actual = interpreter.get_signature_runner(name)(**{key: batch})
-            for output, wanted in model.run_endpoint(name, batch).items():
+    for name, values in golden_inputs(model).items():
+        for times in (1, 2):  # the batch is free
+            batch = {key: np.concatenate([value] * times) for key, value in values.items()}
+            actual = interpreter.get_signature_runner(name)(**batch)
+            for output, wanted in model.run_endpoint(name, *batch.values()).items():
                 assert actual[output].dtype == np.float32
                 assert actual[output].shape == wanted.shape
                 # Golden images are noise that no calibration saw: int8 is held to the tests below.
@@ -177,11 +210,12 @@ def test_int8_reconstructions_look_like_keras(exported):
         pytest.skip("makes no images")
     if ("litert", "int8") not in paths:
         pytest.skip("int8 is refused for this preset")
-    value = images if name == "reconstruct" else np.asarray(model.normal_latents(64, 5))
-    key = CONTRACT[model.preset.family][name][0]
+    values = {"images": images} if name == "reconstruct" else {"z": model.normal_noise(64, 5)}
+    if "labels" in contract(model.preset)[name][0]:
+        values["labels"] = gz.zoo.arrays(model, "test")[1][64:128].astype("int32")
     run = Interpreter(model_path=str(paths["litert", "int8"])).get_signature_runner(name)
-    wanted = model.run_endpoint(name, value)["images"]
-    error = np.mean((run(**{key: value})["images"] - wanted) ** 2)
+    wanted = model.run_endpoint(name, *values.values())["images"]
+    error = np.mean((run(**values)["images"] - wanted) ** 2)
     assert -10 * np.log10(error) > 25
 
 

@@ -5,20 +5,33 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import VARIANTS, family_of
 from keras import ops
 
 from keras_genzoo import losses, models
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.base import ZooModel
 
-FAMILIES = sorted(models.MODELS)
-SAMPLERS = ("vae", "gan")
+FAMILIES = [*sorted(models.MODELS), *VARIANTS]
+SAMPLERS = ("vae", "gan", *VARIANTS)
+LABELLED = ("classifier", "conditional vae")
 
 
 def batch_of(family, mnist, n=64):
     """What `fit` takes for a family: images, or images and labels."""
     images = mnist[:n]
-    return (images, np.arange(n) % 10) if family == "classifier" else (images,)
+    return (images, np.arange(n) % 10) if family in LABELLED else (images,)
+
+
+def inputs_of(endpoint, mnist, n):
+    """Something to run an endpoint on: images, labels, codes and noise."""
+    rng = np.random.default_rng(0)
+    kinds = {
+        1: lambda _: np.arange(n, dtype="int32") % 10,
+        2: lambda tensor: rng.normal(size=(n, tensor.shape[1])).astype("float32"),
+        4: lambda _: mnist[:n],
+    }
+    return [kinds[len(tensor.shape)](tensor) for tensor in endpoint.inputs]
 
 
 def state_of(model):
@@ -46,7 +59,7 @@ class TestConformance:
     def test_is_registered_and_rebuilds_from_json(self, family, tiny):
         model = tiny(family, compiled=False)
         assert isinstance(model, ZooModel)
-        assert type(model) is models.get(family)
+        assert type(model) is models.get(family_of(family))
         config = json.loads(json.dumps(model.get_config()))
         twin = type(model).from_config(config)
         assert twin.get_config() == model.get_config()
@@ -128,17 +141,16 @@ class TestConformance:
     def test_outputs_are_float32_whatever_the_policy(self, family, tiny, mnist):
         model = tiny(family, dtype="mixed_bfloat16", compiled=False)
         for name, endpoint in model.endpoints().items():
-            value = mnist[:2] if len(endpoint.inputs[0].shape) == 4 else np.zeros((2, model.latent_dim), "float32")
-            for output in model.run_endpoint(name, value).values():
+            for output in model.run_endpoint(name, *inputs_of(endpoint, mnist, 2)).values():
                 assert output.dtype == np.float32
                 assert len(output) == 2
 
     def test_endpoints_are_deterministic_and_do_not_depend_on_the_batch(self, family, tiny, mnist):
         model = tiny(family, compiled=False)
         for name, endpoint in model.endpoints().items():
-            rng = np.random.default_rng(0)
-            value = mnist[:8] if len(endpoint.inputs[0].shape) == 4 else rng.normal(size=(8, 4)).astype("float32")
-            whole, again, part = (model.run_endpoint(name, x) for x in (value, value, value[:3]))
+            values = inputs_of(endpoint, mnist, 8)
+            whole, again = (model.run_endpoint(name, *values) for _ in range(2))
+            part = model.run_endpoint(name, *(value[:3] for value in values))
             for key in whole:
                 np.testing.assert_array_equal(whole[key], again[key])
                 np.testing.assert_allclose(whole[key][:3], part[key], atol=1e-5)

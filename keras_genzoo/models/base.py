@@ -196,26 +196,29 @@ class ZooModel(keras.Model):
 
     # === Use ===
 
-    def run_endpoint(self, name, value):
-        """Runs an endpoint as a compiled function over an array, in chunks; returns a dict of NumPy arrays."""
+    def run_endpoint(self, name, *values):
+        """Runs an endpoint as a compiled function over arrays, in chunks; returns a dict of NumPy arrays."""
         if name not in self._endpoint_functions:
-            self._endpoint_functions[name] = tf.function(self.endpoints()[name], reduce_retracing=True)
+            endpoint = self.endpoints()[name]
+            # A network of one input takes it alone, one of several a list.
+            called = (lambda *inputs: endpoint(list(inputs))) if len(endpoint.inputs) > 1 else endpoint
+            self._endpoint_functions[name] = tf.function(called, reduce_retracing=True)
         function = self._endpoint_functions[name]
-        n = len(value)
+        n = len(values[0])
         if n <= _CHUNK:
-            return {key: output.numpy() for key, output in function(tf.constant(value)).items()}
-        chunks = [function(tf.constant(value[i : i + _CHUNK])) for i in range(0, n, _CHUNK)]
+            return {key: output.numpy() for key, output in function(*map(tf.constant, values)).items()}
+        chunks = [function(*(tf.constant(value[i : i + _CHUNK]) for value in values)) for i in range(0, n, _CHUNK)]
         return {key: np.concatenate([chunk[key].numpy() for chunk in chunks]) for key in chunks[0]}
 
-    def normal_latents(self, n, seed):
-        """n draws from the prior N(0, I), a NumPy array `(n, latent_dim)`; the same for the same integer seed.
+    def normal_noise(self, n, seed, size=None):
+        """n draws from N(0, I), a NumPy array `(n, latent_dim)`, or of `size`; the same for the same integer seed.
 
         NumPy's, not Keras': they are the same whatever the backend, and drawing does not touch training's state.
         """
         check_count(n)
         if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
             raise ZooError(f"`seed` must be an integer >= 0, or None. Received: {seed!r}")
-        return np.random.default_rng(seed).standard_normal((n, self.latent_dim), dtype="float32")
+        return np.random.default_rng(seed).standard_normal((n, size or self.latent_dim), dtype="float32")
 
     def check_images(self, images, argument="images"):
         """Images as a float32 array `(n, H, W, C)` in [0, 1], or a ZooError that says what is wrong with them."""

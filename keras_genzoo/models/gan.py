@@ -146,7 +146,7 @@ class GAN(ZooModel):
 
     def sample(self, n, seed=None):
         """G(z), z ~ N(0, I): `(n, H, W, C)` float32 in [0, 1]. The same images for the same integer seed."""
-        return self.run_endpoint("generate", self.normal_latents(n, seed))["images"]
+        return self.run_endpoint("generate", self.normal_noise(n, seed))["images"]
 
     def get_config(self):
         return {**super().get_config(), **self._config}
