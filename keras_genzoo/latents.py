@@ -3,7 +3,8 @@
     prior: {name: realnvp, n_layers: 8, units: [128]}
 
 A prior is a layer that gives log p(z), and turns draws of N(0, I) into draws of it. A posterior says
-which heads the encoder needs, and turns what they give and draws of N(0, I) into draws of q(z|x), with log q(z|x). Noise
+which heads the encoder needs, and turns what they give and draws of N(0, I) into draws of q(z|x), with log q(z|x).
+Noise
 is an input everywhere, so that all of it can be exported. All is in float32.
 """
 

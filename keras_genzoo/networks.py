@@ -75,9 +75,10 @@ def conv_encoder(
     units: Sequence[int] = (),
     kernel_size: int = 4,
     activation: str = "relu",
+    gated: bool = False,
 ):
-    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units` -> one linear head per
-    entry of `outputs`.
+    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units`, `gated` or not -> one linear
+    head per entry of `outputs`.
     """
     images = keras.Input(image_shape, name="images")
     h = images
@@ -85,7 +86,7 @@ def conv_encoder(
         h = layers.Conv2D(
             channels, kernel_size, strides=2, padding="same", activation=activation, dtype=dtype, name=f"conv_{i}"
         )(h)
-    h = _dense_stack(layers.Flatten(dtype=dtype)(h), units, activation, False, dtype)
+    h = _dense_stack(layers.Flatten(dtype=dtype)(h), units, activation, gated, dtype)
     return images, _heads(h, outputs)
 
 
@@ -98,12 +99,13 @@ def conv_decoder(
     units: Sequence[int] = (),
     kernel_size: int = 4,
     activation: str = "relu",
+    gated: bool = False,
 ):
-    """Codes -> dense layers of `units` -> a dense map -> transposed convolutions of stride 2 (`filters`, first to
-    last) -> raw pixels.
+    """Codes -> dense layers of `units`, `gated` or not -> a dense map -> transposed convolutions of stride 2 (`filters`,
+    first to last) -> raw pixels.
     """
     z = keras.Input((latent_dim,), name="z")
-    h = _dense_stack(z, units, activation, False, dtype)
+    h = _dense_stack(z, units, activation, gated, dtype)
     h = _project(h, image_shape, filters, dtype)
     h = layers.Activation(activation, dtype=dtype)(h)
     for i, channels in enumerate(filters[1:]):

@@ -208,6 +208,101 @@ def test_gaussian_refuses_sigma(sigma):
         distributions.Gaussian(sigma=sigma)
 
 
+@pytest.mark.parametrize("logit", [-30.0, -3.0, -0.2, -0.05, 0.0, 1e-4, 0.0999, 0.1001, 2.0, 60.0])
+def test_continuous_bernoulli_is_a_density_with_the_mean_it_tells(logit):
+    x = np.linspace(0, 1, 40_001)
+    likelihood = distributions.ContinuousBernoulli()
+    raw = np.full((40_001, 1), logit, "float32")
+    log_density = likelihood.log_prob(x[:, None].astype("float32"), raw=raw).numpy()
+    density = np.exp(log_density.astype("float64"))
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-5)
+    assert float(likelihood.mean(raw)[0, 0]) == pytest.approx(np.trapezoid(density * x, x), abs=1e-5)
+
+
+def test_continuous_bernoulli_branches_meet_and_have_finite_gradients():
+    logits = tf.constant(np.concatenate([np.linspace(-0.11, 0.11, 2001), [-100.0, 100.0]]).astype("float32"))
+    l = logits.numpy().astype("float64")
+    with np.errstate(invalid="ignore"):
+        exact = np.where(np.abs(l) < 1e-7, math.log(2), np.log(l / np.tanh(l / 2)))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        values = distributions.continuous_bernoulli_log_normalizer(logits)
+    np.testing.assert_allclose(values, exact, rtol=3e-7)
+    gradient = tape.gradient(values, logits)
+    slope = np.where(np.abs(l) < 1e-7, 0, 1 / l - 1 / np.sinh(l))
+    np.testing.assert_allclose(gradient, slope, atol=2e-5)
+
+
+@pytest.mark.parametrize(("location", "scale"), [(0.5, 0.1), (0.0, 0.01), (1.0, 1.0), (0.321, 4.1e-4), (0.9, 0.03)])
+def test_discretized_logistic_levels_sum_to_one(location, scale):
+    levels = (np.arange(256) / 255).astype("float32")[:, None]
+    arguments = {"location": np.full_like(levels, location), "log_scale": np.full_like(levels, math.log(scale))}
+    log_prob = distributions.discretized_logistic_log_prob(levels, **arguments).numpy().astype("float64")
+    assert np.isfinite(log_prob).all()
+    # A scale below a level's width: (x - m) / s is rounded to 6e-8 x 2,500.
+    assert np.exp(log_prob).sum() == pytest.approx(1, abs=1e-3 if scale < 1e-3 else 1e-5)
+    mean = float(distributions.discretized_logistic_mean(**arguments)[0, 0])
+    assert mean == pytest.approx((np.exp(log_prob) * levels[:, 0]).sum(), abs=0.5 / 255)
+
+
+def test_discretized_logistic_against_its_definition():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (4, 3, 3, 1)) / 255
+    location, log_scale = rng.random(x.shape), rng.uniform(-4, 0, x.shape)
+
+    def cdf(value):
+        return 1 / (1 + np.exp(-(value - location) / np.exp(log_scale)))
+
+    above, below = np.where(x == 1, 1, cdf(x + 0.5 / 255)), np.where(x == 0, 0, cdf(x - 0.5 / 255))
+    value = distributions.discretized_logistic_log_prob(x, location=location, log_scale=log_scale)
+    np.testing.assert_allclose(value, np.log(above - below).sum(axis=(1, 2, 3)), rtol=1e-4)
+
+
+def test_discretized_logistic_splits_the_decoders_channels():
+    likelihood = distributions.DiscretizedLogistic()
+    raw = np.random.default_rng(0).normal(scale=3, size=(2, 4, 4, 6)).astype("float32")
+    told = likelihood(raw)
+    assert {key: value.shape for key, value in told.items()} == dict.fromkeys(
+        ("images", "location", "scale"), (2, 4, 4, 3)
+    )
+    levels = np.round(255 * np.random.default_rng(1).random((2, 4, 4, 3))) / 255
+    np.testing.assert_allclose(  # what is told is enough to compute the likelihood again
+        likelihood.log_prob(levels, raw=raw),
+        distributions.discretized_logistic_log_prob(levels, location=told["location"], log_scale=np.log(told["scale"])),
+        rtol=1e-4,
+    )
+
+
+def test_learned_sigma_comes_to_the_root_mean_square():
+    """The likelihood is best where sigma^2 is the mean squared error: the gradient is 0 there, and points there."""
+    likelihood = distributions.Gaussian(sigma="learned", bounded=False)
+    assert [v.shape for v in likelihood.trainable_variables] == [()]
+    x = 0.3 * _normal(50, 6, 6, 1)
+    best = math.log(float((x.astype("float64") ** 2).mean()))
+    for log_var, sign in ((best, 0), (best + 1, -1), (best - 1, 1)):
+        likelihood.log_var.assign(log_var)
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(likelihood.log_prob(x, raw=np.zeros_like(x)))
+        slope = float(tape.gradient(value, likelihood.log_var.value))
+        assert (abs(slope) < 1e-3) if sign == 0 else (slope * sign > 1)
+
+
+def test_optimal_sigma_is_each_batchs_and_is_remembered():
+    likelihood = distributions.Gaussian(sigma="optimal", bounded=False)
+    assert likelihood.trainable_variables == []
+    x = 0.3 * _normal(50, 6, 6, 1)
+    variance = float((x.astype("float64") ** 2).mean())
+    in_training = likelihood.log_prob(x, raw=np.zeros_like(x), training=True)
+    best = distributions.normal_log_prob(x, mean=0.0, log_var=math.log(variance))
+    np.testing.assert_allclose(in_training, best, rtol=1e-5)
+    for _ in range(1000):
+        likelihood.log_prob(x, raw=np.zeros_like(x), training=True)
+    np.testing.assert_allclose(likelihood.log_prob(x, raw=np.zeros_like(x)), best, atol=2e-3)
+    np.testing.assert_allclose(likelihood(np.zeros_like(x))["scale"], np.full(x.shape, math.sqrt(variance)), rtol=1e-3)
+    perfect = likelihood.log_prob(np.zeros_like(x), raw=np.zeros_like(x), training=True)
+    assert np.isfinite(perfect).all()
+
+
 # === The linear-Gaussian VAE, whose p(x) = N(b, W W^T + sigma^2 I) is known ===
 
 SIGMA = 0.7

@@ -54,6 +54,7 @@ LOSSES = {
         losses.importance_weighted_bound,
         {"log_weights": (9 * _images(s, shape=(4,)) - 95).T},
     ),
+    "iwae_loss": lambda s: (losses.iwae_loss, {"log_weights": (9 * _images(s, shape=(4,)) - 95).T}),
     "discriminator_loss": lambda s: (
         losses.discriminator_loss,
         {"real_logits": 6 * _images(s, shape=()) - 3, "fake_logits": 6 * _images(s + 1, shape=()) - 3},
@@ -96,8 +97,8 @@ def test_table_covers_every_loss():
         for name, value in vars(losses).items()
         if inspect.isfunction(value) and value.__module__ == losses.__name__ and not name.startswith("_")
     }
-    # kl_sparsity is of the batch, not of each example: tests/test_regularizers.py.
-    assert functions - {"sum_per_example", "kl_sparsity"} == set(LOSSES)
+    # Of the batch, not of each example: kl_sparsity (tests/test_regularizers.py), and the two tested below.
+    assert functions - {"sum_per_example", "kl_sparsity", "free_bits", "kl_decomposition"} == set(LOSSES)
     assert {
         "minimax": losses.minimax_generator_loss,
         "non_saturating": losses.non_saturating_generator_loss,
@@ -262,6 +263,76 @@ def test_importance_weighted_bound_rises_with_k():
 
 
 # === The GAN's game ===
+
+
+def test_iwae_loss_has_the_gradient_of_detached_normalised_weights():
+    """-sum_j w_j log_weights_j with w_j held constant (Burda et al. 2016, eq. 14)."""
+    log_weights = 8 * _rng(1).standard_normal((5, 7)).astype("float32") - 90
+    weights = np.exp(log_weights.astype("float64") - log_weights.max(0))
+    weights /= weights.sum(0)
+    np.testing.assert_allclose(_gradient(losses.iwae_loss, log_weights), -weights, atol=1e-6)
+    # Whatever the level: exp(-20,000) is 0 and exp(20,000) infinite in float32.
+    for level in (-20_000, 20_000):
+        value = losses.iwae_loss(tf.constant(log_weights + level))
+        np.testing.assert_allclose(value, losses.iwae_loss(tf.constant(log_weights)) - level, rtol=1e-6)
+
+
+# === Free bits and the parts of a KL ===
+
+
+def test_free_bits_raise_only_latents_below_the_minimum():
+    kl = np.float32([[0.1, 2.0, 0.0], [0.3, 4.0, 0.0]])  # means 0.2, 3, 0
+    np.testing.assert_allclose(losses.free_bits(kl, minimum=0.5), [0.5 + 3 + 0.5] * 2, rtol=1e-6)
+    np.testing.assert_allclose(losses.free_bits(kl, minimum=0.0), [0.2 + 3] * 2, rtol=1e-6)
+    gradient = _gradient(lambda value: losses.free_bits(value, minimum=0.5)[0], kl)
+    np.testing.assert_allclose(gradient, [[0, 0.5, 0]] * 2)  # what is below gets none
+
+
+def _pairs(z, mean, log_var):
+    """log N(z_i; mean_k, log_var_k) per latent, `(M, M, D)` in float64."""
+    centred = z[:, None] - mean[None]
+    return -0.5 * (np.log(2 * np.pi) + log_var + centred**2 / np.exp(log_var))
+
+
+def test_kl_decomposition_adds_up_and_is_the_estimate_as_written():
+    rng = _rng(0)
+    m, n = 6, 1000
+    z, mean, log_var = (rng.standard_normal((m, 3)) for _ in range(3))
+    pairs = _pairs(z, mean, log_var)
+    log_q, log_p = np.einsum("iij->i", pairs), -0.5 * (z**2 + np.log(2 * np.pi)).sum(1)
+    parts = losses.kl_decomposition(pairs, log_q=log_q, log_p=log_p, dataset_size=n)
+    assert all(part.shape == (m,) and part.dtype == "float32" for part in parts)
+    np.testing.assert_allclose(sum(part.numpy() for part in parts), log_q - log_p, rtol=1e-4, atol=1e-4)
+    log_q_z = np.log(np.exp(pairs.sum(2)).sum(1) / (n * m))
+    log_prod = np.log(np.exp(pairs).sum(1) / (n * m)).sum(1)
+    for part, expected in zip(parts, (log_q - log_q_z, log_q_z - log_prod, log_prod - log_p), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_kl_decomposition_of_codes_that_are_known():
+    """With the batch for the data set and q(z|x) = q(z): no mutual information; a correlation of codes is one of the
+    middle term alone, and its size is known: -1/2 log(1 - r^2).
+    """
+    rng = _rng(0)
+    m, r, spread = 1500, 0.9, 0.3
+    mean = rng.multivariate_normal([0, 0], [[1, r], [r, 1]], size=m)
+    log_var = np.full((m, 2), 2 * math.log(spread))
+    z = mean + spread * rng.standard_normal((m, 2))
+    pairs = _pairs(z, mean, log_var)
+    log_q, log_p = np.einsum("iij->i", pairs), -0.5 * (z**2 + np.log(2 * np.pi)).sum(1)
+    information, correlation, dimensions = (
+        float(np.mean(part)) for part in losses.kl_decomposition(pairs, log_q=log_q, log_p=log_p, dataset_size=1)
+    )
+    # q(z) is N(0, [[1, r], [r, 1]] + spread^2 I), but for the mixture's being finite.
+    variance = 1 + spread**2
+    assert correlation == pytest.approx(-0.5 * math.log(1 - (r / variance) ** 2), abs=0.05)
+    assert dimensions == pytest.approx(2 * 0.5 * (variance - 1 - math.log(variance)), abs=0.05)
+    entropy = 0.5 * math.log((variance**2 - r**2) / spread**4)  # I(x; z): of q(z) less that of q(z|x)
+    assert information == pytest.approx(entropy, abs=0.1)
+    one_cloud = _pairs(z[:, :1], np.zeros((m, 1)), np.zeros((m, 1)))  # every image says the same of z
+    nothing = losses.kl_decomposition(one_cloud, log_q=one_cloud[:, 0, 0], log_p=one_cloud[:, 0, 0], dataset_size=1)
+    for part in nothing:
+        np.testing.assert_allclose(part, np.zeros(m), atol=1e-4)
 
 
 def test_game_at_indifferent_discriminator():
