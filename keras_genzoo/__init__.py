@@ -36,6 +36,7 @@ _MODULES = (
     "plots",
     "presets",
     "samplers",
+    "studies",
     "training",
     "zoo",
 )

@@ -14,6 +14,13 @@ from keras_genzoo import __version__
 from keras_genzoo.errors import ZooError
 
 _KINDS = ("showcase", "reconstructions", "filters", "atoms", "latent", "manifold", "curves")
+_STUDIES = {  # as in studies.STUDIES, told before TensorFlow's seconds
+    "estimate": "log p(x) from draws of the prior and of q(z|x)",
+    "latent_space": "codes trained on reconstruction, on KL, on both",
+    "interpolation": "lines between codes, and sums of them",
+    "beta": "rate against distortion",
+    "collapse": "posterior collapse, made and cured",
+}
 _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -113,6 +120,16 @@ def _parser():
         "--n-probe-images", type=int, help="training images for probes of the codes (default: the preset's)"
     )
     sub.add_argument("--write", action="store_true", help="store the numbers as the preset's metrics.json")
+
+    sub = command(
+        _study, "study", "An experiment of the lecture on VAEs: one figure and its numbers.", preset=False, as_json=True
+    )
+    sub.add_argument(
+        "study", metavar="STUDY", choices=_STUDIES, help="; ".join(f"{k}: {v}" for k, v in _STUDIES.items())
+    )
+    sub.add_argument("--out", metavar="DIR", default="studies", help="folder to write into (default: studies)")
+    sub.add_argument("--epochs", type=int, help="of each training, in place of the study's number")
+    sub.add_argument("--seed", type=int, default=0, help="of networks, noise and draws (default: 0)")
 
     sub = command(
         _export, "export", "Export a preset for use without this package, and check it against Keras.", data=True
@@ -257,6 +274,18 @@ def _evaluate(arguments):
     if arguments.json:
         return print(json.dumps(rows, indent=1))
     _print_metrics(rows)
+
+
+def _study(arguments):
+    with _starting():
+        from keras_genzoo import studies
+
+    rows, path = studies.run(arguments.study, arguments.out, epochs=arguments.epochs, seed=arguments.seed)
+    if arguments.json:
+        return print(json.dumps(rows, indent=1))
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    _print_table(keys, [[str(row.get(key, "")) for key in keys] for row in rows])
+    print(path)
 
 
 def _export(arguments):

@@ -1,6 +1,6 @@
 """Densities of Gaussians and of logistics, and the likelihoods p(x|z), in `keras.ops`, in float32.
 
-A likelihood is a part of a VAE: a layer over the decoder's raw output, that holds a variable where its scale is learned.
+A likelihood is a part of a VAE: a layer over the decoder's raw output, with a variable where its scale is learned.
 Priors p(z) and posteriors q(z|x) are in `latents`.
 """
 
@@ -104,7 +104,7 @@ _TAYLOR = 0.1  # |logit| below which the series is used: its next term is then b
 
 
 def discretized_logistic_log_prob(x, *, location, log_scale, n_levels=256):
-    """Log-probability of grey levels under a logistic, binned (Kingma et al. 2016, appendix A; Salimans et al. 2017, eq. 2).
+    """Log-probability of grey levels under a binned logistic (Kingma et al. 2016; Salimans et al. 2017, eq. 2).
 
         P(x) = F((x + d/2 - m) / s) - F((x - d/2 - m) / s),    d = 1 / (n_levels - 1),    F = sigmoid
 

@@ -313,7 +313,7 @@ def _chunk(images, labels, start):
 
 
 class _Partial:
-    """The part of an estimate that is done, in a file of the user's cache folder, named after what it is an estimate of."""
+    """The part of an estimate that is done: a file in the user's cache folder, named after what it estimates."""
 
     def __init__(self, model, images, labels, n_samples, seed):
         digest = hashlib.sha256(repr((model.get_config(), n_samples, seed, _IMAGES, _DRAWS)).encode())

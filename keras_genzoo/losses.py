@@ -129,8 +129,8 @@ def importance_weighted_bound(log_weights):
 def iwae_loss(log_weights):
     """The importance weighted autoencoder's loss, -L_k of `importance_weighted_bound` (Burda et al. 2016, eq. 8).
 
-    Its gradient is that of -sum_j w_j log_weights_j with the normalised weights w_j held constant (eq. 14): that is what
-    the gradient of a log-sum-exp is, so that nothing need be detached by hand.
+    Its gradient is that of -sum_j w_j log_weights_j with the normalised weights w_j held constant (eq. 14): that is
+    what the gradient of a log-sum-exp is, so that nothing need be detached by hand.
 
     Args:
         log_weights: `log p(x, z_j) - log q(z_j|x)`, shape `(k, batch)`.

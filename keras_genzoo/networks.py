@@ -77,8 +77,8 @@ def conv_encoder(
     activation: str = "relu",
     gated: bool = False,
 ):
-    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units`, `gated` or not -> one linear
-    head per entry of `outputs`.
+    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units`, `gated` or not -> one
+    linear head per entry of `outputs`.
     """
     images = keras.Input(image_shape, name="images")
     h = images
@@ -101,8 +101,8 @@ def conv_decoder(
     activation: str = "relu",
     gated: bool = False,
 ):
-    """Codes -> dense layers of `units`, `gated` or not -> a dense map -> transposed convolutions of stride 2 (`filters`,
-    first to last) -> raw pixels.
+    """Codes -> dense layers of `units`, `gated` or not -> a dense map -> transposed convolutions of stride 2
+    (`filters`, first to last) -> raw pixels.
     """
     z = keras.Input((latent_dim,), name="z")
     h = _dense_stack(z, units, activation, gated, dtype)

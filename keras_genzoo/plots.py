@@ -22,15 +22,20 @@ def grid(images, path, *, columns=None):
     Returns:
         The path.
     """
+    return write_png(canvas(images, columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1), path)
+
+
+def canvas(images, *, columns=None):
+    """The pixels of `grid`, not enlarged: `(rows, columns, 3)` float32 in [0, 1]."""
     images = np.asarray(images, "float32")
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    canvas = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 0.25, "float32")
+    pixels = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 0.25, "float32")
     for i, image in enumerate(images):
         top, left = (_GAP + (i // columns) * (height + _GAP), _GAP + (i % columns) * (width + _GAP))
-        canvas[top : top + height, left : left + width] = np.clip(image if channels == 3 else image.repeat(3, -1), 0, 1)
-    return write_png(canvas.repeat(_SCALE, 0).repeat(_SCALE, 1), path)
+        pixels[top : top + height, left : left + width] = np.clip(image if channels == 3 else image.repeat(3, -1), 0, 1)
+    return pixels
 
 
 def showcase(model, images, path, *, columns=16, seed=0):
@@ -122,10 +127,7 @@ def latent_map(codes, labels, path):
         codes: `[(title, codes (n, latent_dim))]`. Of more than two numbers, the first two principal components.
         labels: `(n,)` integers; None: one colour.
     """
-    from matplotlib import colormaps
-
-    figure, panels = _figure(len(codes), width=6.4, height=6)
-    classes = [None] if labels is None else np.unique(labels)
+    drawing, panels = figure(len(codes), width=6.4, height=6)
     for panel, (title, z) in zip(panels, codes, strict=True):
         names = ("z[0]", "z[1]")
         if z.shape[1] > 2:
@@ -134,11 +136,7 @@ def latent_map(codes, labels, path):
             names = ("first principal component", "second principal component")
         elif z.shape[1] < 2:
             raise ZooError(f"{title} has codes of one number; a map needs two")
-        for i, value in enumerate(classes):
-            these = slice(None) if value is None else labels == value
-            name = None if value is None else str(value)
-            colour = colormaps["tab10"](i % 10)
-            panel.scatter(*z[these].T, s=4, color=colour, alpha=0.5, linewidths=0, label=name)
+        scatter(panel, z, labels)
         # Nearly all: a few far codes would shrink the rest to a blot.
         for values, limit in zip(z.T, (panel.set_xlim, panel.set_ylim), strict=True):
             low, high = np.percentile(values, [0.2, 99.8])
@@ -148,7 +146,17 @@ def latent_map(codes, labels, path):
         legend = panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False)
         for handle in legend.legend_handles:
             handle.set_alpha(1)
-    return _save(figure, path)
+    return save(drawing, path)
+
+
+def scatter(panel, z, labels, *, size=4):
+    """Points `(n, 2)` coloured by class; one colour where `labels` is None."""
+    from matplotlib import colormaps
+
+    for i, value in enumerate([None] if labels is None else np.unique(labels)):
+        these = slice(None) if value is None else labels == value
+        name = None if value is None else str(value)
+        panel.scatter(*z[these].T, s=size, color=colormaps["tab10"](i % 10), alpha=0.5, linewidths=0, label=name)
 
 
 def manifold(model, images, path, *, side=20):
@@ -184,7 +192,7 @@ def curves(history, path):
     shown = {
         key: values for key, values in series.items() if key == "loss" or (any(values) and values != series.get("loss"))
     }
-    figure, panels = _figure(len(shown), width=4.8, height=3.6)
+    drawing, panels = figure(len(shown), width=4.8, height=3.6)
     for panel, (key, values) in zip(panels, shown.items(), strict=True):
         panel.plot(range(1, len(values) + 1), values, marker="." if len(values) < 50 else None)
         # The first epochs' fall would flatten all that follows.
@@ -192,19 +200,20 @@ def curves(history, path):
             panel.set_yscale("log")
         panel.set(title=key, xlabel="epoch")
         panel.grid(alpha=0.3, which="both")
-    return _save(figure, path)
+    return save(drawing, path)
 
 
-def _figure(n, *, width, height):
+def figure(n, *, width, height):
     """A figure and its n panels side by side. Not pyplot's: a notebook's own settings stay as they are."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * n, height), layout="constrained")
-    return figure, figure.subplots(1, n, squeeze=False)[0]
+    drawing = Figure(figsize=(width * n, height), layout="constrained")
+    return drawing, drawing.subplots(1, n, squeeze=False)[0]
 
 
-def _save(figure, path):
-    return _write(path, lambda path: figure.savefig(path, dpi=110))
+def save(drawing, path):
+    """Writes a `figure`; a ZooError where the file cannot be written."""
+    return _write(path, lambda path: drawing.savefig(path, dpi=110))
 
 
 def write_png(pixels, path):

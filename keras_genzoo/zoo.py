@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pydantic
@@ -124,7 +125,7 @@ def load_weights(model, path):
         raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {first_line}") from error
 
 
-def save(model, path, *, history=None, overwrite=False):
+def save(model, path, *, history=None, overwrite=False, weights_dtype="float32"):
     """Saves a model as a preset folder, which `load(path)` reads back.
 
     Writes preset.yaml, model.weights.h5, weights.json and golden.npz. The folder is written aside and renamed when
@@ -135,12 +136,16 @@ def save(model, path, *, history=None, overwrite=False):
         path: The folder to write.
         history: Losses of every epoch of training, a list of dicts; written as history.json.
         overwrite: Replace a folder that exists. Its measured numbers and card go: they were of other weights.
+        weights_dtype: "float32", or "float16" for a file of half the size, whose weights are rounded to 11 bits; they
+            are float32 again once loaded.
 
     Raises:
         ZooError: The folder exists, cannot be written, or the model has no preset.
     """
     path = Path(path).expanduser().resolve()
     require_preset(model)
+    if weights_dtype not in ("float32", "float16"):
+        raise ZooError(f"`weights_dtype` must be 'float32' or 'float16'. Received: {weights_dtype!r}")
     if path.exists() and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
     if path.exists() and not (path / PRESET_FILE).is_file():
@@ -153,6 +158,9 @@ def save(model, path, *, history=None, overwrite=False):
         twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
         twin.set_weights(model.get_weights())
         twin.save_weights(folder / WEIGHTS_FILE)
+        if weights_dtype == "float16":
+            _halve(folder / WEIGHTS_FILE)
+            load_weights(twin, folder / WEIGHTS_FILE)  # what the stored example is an example of
         np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))
         record = {
             "file": WEIGHTS_FILE,
@@ -166,6 +174,23 @@ def save(model, path, *, history=None, overwrite=False):
         if history:
             epochs = [{key: float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
             (folder / HISTORY_FILE).write_text(json.dumps(epochs) + "\n")
+
+
+def _halve(path):
+    """Rewrites the float32 arrays of a weights file as float16; counters and random state stay as they are."""
+    aside = path.with_name(f".{path.name}")  # a new file: HDF5 does not give the space of a removed array back
+
+    def copy(name, item):
+        if isinstance(item, h5py.Dataset):
+            new = small.create_dataset(name, data=item[()].astype("float16") if item.dtype == "float32" else item[()])
+        else:
+            new = small.require_group(name)
+        new.attrs.update(item.attrs)
+
+    with h5py.File(path) as large, h5py.File(aside, "w") as small:
+        small.attrs.update(large.attrs)
+        large.visititems(copy)
+    os.replace(aside, path)
 
 
 def require_preset(model):

@@ -35,7 +35,7 @@ REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
 IMAGES = ["errors", "data", "metrics", "plots"]
 UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
-EVERYTHING = [*UPSTAIRS, "progress", "samplers", "training", "evaluation", "exporting"]
+EVERYTHING = [*UPSTAIRS, "progress", "samplers", "studies", "training", "evaluation", "exporting"]
 
 
 class Room(NamedTuple):
@@ -65,11 +65,12 @@ TABLE = {
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
-    "zoo": Room(UPSTAIRS[:-1], {"keras", "numpy", "tensorflow", "yaml", "pydantic"}),
+    "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
     "training": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
     "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),
+    "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy"}),
     "cli": Room(EVERYTHING, {"numpy", "rich"}),
     "demo": Room(EVERYTHING, {"numpy", "ai_edge_litert"}),
 }

@@ -587,3 +587,61 @@ def test_unknown_split_of_a_tfds_data_set(monkeypatch, no_network, fashion_home)
     _tfds_home(monkeypatch, fashion_home)
     with pytest.raises(ZooError, match=r"fashion_mnist has the splits train, test\. Received: 'validation'"):
         data.load("fashion_mnist", "validation")
+
+
+# === The static binarisation ===
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A data folder with a small file of packed bits, and the bits."""
+    bits = {key: np.random.default_rng(i).integers(0, 2, (n, 784)) for i, (key, n) in enumerate(
+        {"train": 7, "valid": 3, "test": 4}.items())}  # fmt: skip
+    (tmp_path / "binarized_mnist").mkdir()
+    np.savez(
+        tmp_path / "binarized_mnist" / "binarized_mnist_packed.npz",
+        **{key: np.packbits(value.astype("uint8"), axis=1) for key, value in bits.items()},
+    )
+    return tmp_path, bits
+
+
+def test_static_mnist_is_read_from_packed_bits(packed):
+    folder, bits = packed
+    for split, key in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        images, labels = data.arrays("binarized_mnist", split, data_dir=folder)
+        assert labels is None
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images.reshape(-1, 784), 255 * bits[key])
+    (batch,) = data.load("binarized_mnist", "test", data_dir=folder)
+    np.testing.assert_array_equal(batch.numpy().reshape(-1, 784), bits["test"])
+    with pytest.raises(ZooError, match=r"binarized_mnist has the splits train, validation, test. Received: 'dev'"):
+        data.arrays("binarized_mnist", "dev", data_dir=folder)
+    with pytest.raises(ZooError, match="binarized_mnist has no labels"):
+        data.load("binarized_mnist", "train", labels=True, data_dir=folder)
+
+
+def test_a_damaged_file_of_bits_is_named(packed):
+    folder, _ = packed
+    path = folder / "binarized_mnist" / "binarized_mnist_packed.npz"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ZooError, match=r"binarized_mnist_packed.npz is damaged"):
+        data.arrays("binarized_mnist", "train", data_dir=folder)
+
+
+@pytest.mark.skipif(
+    not (ORIGINALS / "binarized_mnist").is_dir(),
+    reason=f"no statically binarised MNIST in {ORIGINALS}; set KERAS_GENZOO_DATA",
+)
+def test_static_mnist_is_larochelles():
+    """Their sizes, and what all papers on it train on: 13 % of the pixels are on."""
+    sizes = {
+        split: data.arrays("binarized_mnist", split, data_dir=ORIGINALS)[0] for split in ("train", "validation", "test")
+    }
+    assert {split: len(images) for split, images in sizes.items()} == {
+        "train": 50_000,
+        "validation": 10_000,
+        "test": 10_000,
+    }
+    for images in sizes.values():
+        assert set(np.unique(images)) == {0, 255}
+        assert 0.12 < (images > 0).mean() < 0.14

@@ -221,15 +221,15 @@ def test_continuous_bernoulli_is_a_density_with_the_mean_it_tells(logit):
 
 def test_continuous_bernoulli_branches_meet_and_have_finite_gradients():
     logits = tf.constant(np.concatenate([np.linspace(-0.11, 0.11, 2001), [-100.0, 100.0]]).astype("float32"))
-    l = logits.numpy().astype("float64")
+    x = logits.numpy().astype("float64")
     with np.errstate(invalid="ignore"):
-        exact = np.where(np.abs(l) < 1e-7, math.log(2), np.log(l / np.tanh(l / 2)))
+        exact = np.where(np.abs(x) < 1e-7, math.log(2), np.log(x / np.tanh(x / 2)))
     with tf.GradientTape() as tape:
         tape.watch(logits)
         values = distributions.continuous_bernoulli_log_normalizer(logits)
     np.testing.assert_allclose(values, exact, rtol=3e-7)
     gradient = tape.gradient(values, logits)
-    slope = np.where(np.abs(l) < 1e-7, 0, 1 / l - 1 / np.sinh(l))
+    slope = np.where(np.abs(x) < 1e-7, 0, 1 / x - 1 / np.sinh(x))
     np.testing.assert_allclose(gradient, slope, atol=2e-5)
 
 

@@ -45,6 +45,90 @@ def test_importance_weighting_finds_a_likelihood_that_is_known(monkeypatch):
     np.testing.assert_allclose(log_p, _log_p(W_CORRELATED), atol=0.02)
 
 
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The user's cache folder, empty; what is done is written after every chunk."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(evaluation, "_KEEP_SECONDS", -1)
+    monkeypatch.setattr(evaluation, "_IMAGES", 10)
+    return tmp_path / "keras_genzoo"
+
+
+def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, monkeypatch):
+    """The same numbers to the bit, no image measured twice, nothing left behind; another estimate starts afresh."""
+    vae = tiny("vae")
+    images = (mnist[:45] > 0.5).astype("float32")
+    arguments = {"n_samples": 70, "seed": 3, "resume": True}
+    whole = evaluation.importance_weighted(vae, images, **arguments)
+    assert list(cache.iterdir()) == []
+    chunk, seen = evaluation._chunk, []
+
+    def until_the_third(images, labels, start):
+        seen.append(start)
+        if start == 20:
+            raise KeyboardInterrupt
+        return chunk(images, labels, start)
+
+    monkeypatch.setattr(evaluation, "_chunk", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.importance_weighted(vae, images, **arguments)
+    assert [path.suffix for path in cache.iterdir()] == [".npz"]
+    monkeypatch.setattr(evaluation, "_chunk", lambda *a: seen.append(a[2]) or chunk(*a))
+    resumed = evaluation.importance_weighted(vae, images, **arguments)
+    assert seen == [0, 10, 20, 20, 30, 40]
+    np.testing.assert_array_equal(resumed, whole)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["seed", "draws", "images", "weights"])
+def test_what_is_kept_is_of_one_estimate_alone(change, tiny, mnist, cache):
+    vae = tiny("vae")
+    images = (mnist[:20] > 0.5).astype("float32")
+    evaluation._Partial(vae, images, None, 70, 3).keep(np.zeros(20), np.zeros(20), 10)
+    arguments = {"n_samples": 70, "seed": 3}
+    if change == "seed":
+        arguments["seed"] = 4
+    elif change == "draws":
+        arguments["n_samples"] = 71
+    elif change == "images":
+        images = 1 - images
+    else:
+        vae.set_weights([w + 0.01 for w in vae.get_weights()])
+    assert evaluation._Partial(vae, images, None, *arguments.values()).read()[2] == 0
+
+
+def test_a_cache_that_cannot_be_written_or_is_damaged_does_no_harm(tiny, mnist, cache):
+    vae = tiny("vae")
+    images = (mnist[:20] > 0.5).astype("float32")
+    partial = evaluation._Partial(vae, images, None, 5, 0)
+    partial.keep(np.zeros(20), np.zeros(20), 10)
+    partial.path.write_bytes(b"half a fi")
+    assert np.isfinite(evaluation.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
+    cache.rmdir()
+    cache.write_text("a file where the folder should be")
+    assert np.isfinite(evaluation.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
+
+
+def test_conditional_likelihoods_are_of_images_with_their_labels(tiny, mnist):
+    vae = tiny("conditional vae", learning_rate=1e-2, likelihood="bernoulli")
+    train = data.load("mnist", "train", binarize="dynamic", labels=True, batch_size=100).take(150)
+    vae.fit(train, verbose=0)
+    pixels, labels = data.arrays("mnist", "test")
+    images = data.to_unit(data.binarize_fixed(pixels[:100], seed=0))
+    right, _ = evaluation.importance_weighted(vae, images, labels=labels[:100], n_samples=50, seed=0)
+    wrong, _ = evaluation.importance_weighted(vae, images, labels=(labels[:100] + 5) % 10, n_samples=50, seed=0)
+    assert right.mean() > wrong.mean() + 5
+
+
+def test_rows_of_a_vae_say_how_it_was_measured():
+    rows = {row["metric"]: row for row in gz.evaluate("vae_mnist", n_images=60, n_importance_samples=20, n_samples=300)}
+    assert rows["nll"]["value"] < -rows["elbo"]["value"]
+    assert "20 samples of q(z|x), dynamic binarisation" in rows["nll"]["protocol"]
+    assert rows["bits_per_dim"]["value"] == pytest.approx(rows["nll"]["value"] / 784 / np.log(2), rel=1e-5)
+    assert rows["frechet_distance_mixture"]["value"] < rows["frechet_distance"]["value"]
+    assert "mixture of 10 Gaussians" in rows["frechet_distance_mixture"]["protocol"]
+
+
 def test_rows_of_a_gan_name_the_judge(tiny):
     rows = {row["metric"]: row for row in gz.evaluate(gz.load("dcgan_mnist"), n_samples=500, n_images=500)}
     assert rows["frechet_distance"]["n"] == 500
@@ -84,6 +168,9 @@ def test_without_scikit_learn_all_else_is_measured(monkeypatch):
     with pytest.warns(UserWarning, match=r"not probed: pip install 'keras-genzoo\[probes\]'"):
         metrics = {row["metric"] for row in gz.evaluate("ae_mnist", n_images=10)}
     assert metrics == {"squared_error", "psnr", "pca_squared_error"}
+    with pytest.warns(UserWarning, match=r"No mixture was fitted to the codes: pip install 'keras-genzoo\[probes\]'"):
+        rows = gz.evaluate("vae_mnist", n_images=10, n_importance_samples=2, n_samples=100)
+    assert "frechet_distance" in {row["metric"] for row in rows}
 
 
 def test_a_denoiser_is_measured_on_noise():

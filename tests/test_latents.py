@@ -1,4 +1,4 @@
-"""Priors and posteriors against numerical integration, Jacobians taken by automatic differentiation, and their twins."""
+"""Priors and posteriors against numerical integration, and Jacobians taken by automatic differentiation."""
 
 import math
 

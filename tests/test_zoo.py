@@ -57,6 +57,27 @@ def test_save_and_load_give_the_same_model(saved):
     assert (folder / "model.weights.h5").stat().st_size < 1.2 * 4 * zoo.parameter_count(model) + 50_000
 
 
+def test_half_precision_weights_are_the_same_but_for_their_rounding(saved, tmp_path):
+    """Half the file, whose record and example are of what it holds; counters and random state are not rounded."""
+    folder, model = saved
+    model.train_steps.assign(4097)  # float16 knows 4096 and 4100
+    gz.save(model, tmp_path / "half", weights_dtype="float16")
+    again = gz.load(tmp_path / "half")
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2**-11, atol=1e-7)
+    assert any(np.any(a != b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
+    assert int(again.train_steps.numpy()) == 4097
+    np.testing.assert_array_equal(again.seed_generator.state, model.seed_generator.state)
+    sizes = [(path / "model.weights.h5").stat().st_size for path in (folder, tmp_path / "half")]
+    parameters = zoo.parameter_count(model)
+    assert sizes[0] - sizes[1] == pytest.approx(2 * parameters, rel=0.1)
+    with np.load(tmp_path / "half" / "golden.npz") as stored:
+        np.testing.assert_allclose(again.decode(stored["decode/in/z"]), stored["decode/out/images"], atol=1e-6)
+    with pytest.raises(ZooError, match=r"`weights_dtype` must be 'float32' or 'float16'. Received: 'int8'"):
+        gz.save(model, tmp_path / "other", weights_dtype="int8")
+
+
 def test_a_fine_tuned_model_round_trips_without_its_optimizer(saved, mnist, tmp_path):
     folder, _ = saved
     model = gz.load(folder)

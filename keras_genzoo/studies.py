@@ -1,0 +1,390 @@
+"""The lecture's claims about VAEs as experiments: each one command, one figure, and its numbers beside it.
+
+    keras-genzoo study collapse         # studies/collapse.png, studies/collapse.json
+
+A study is a function of `Setting` that draws a figure and returns rows of numbers. Those that train say for how long;
+MNIST is bundled, so that all of them run anywhere.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_genzoo import data, distributions, losses, metrics, plots, zoo
+from keras_genzoo.errors import ZooError
+from keras_genzoo.models.vae import VAE
+from keras_genzoo.progress import working
+
+
+class Setting(NamedTuple):
+    """What a study may know: epochs per training, the seed, and whether to show progress."""
+
+    epochs: int
+    seed: int
+    verbose: bool
+
+
+def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
+    """Runs a study and writes `NAME.png` and `NAME.json` into a folder.
+
+    Args:
+        name: A key of `STUDIES`.
+        out: The folder.
+        epochs: Of each training, >= 1; None: the study's own number. Studies of a pretrained model have none.
+        seed: Of networks, noise and draws.
+        verbose: Show progress, on a terminal.
+
+    Returns:
+        `(rows, path)`: the numbers, a list of dicts, and the figure's path.
+
+    Example:
+        >>> rows, path = keras_genzoo.studies.run("estimate")
+    """
+    if name not in STUDIES:
+        raise ZooError(f"`name` of a study must be one of {', '.join(STUDIES)}. Received: {name!r}")
+    study, own_epochs = STUDIES[name]
+    if epochs is not None and (epochs < 1 or own_epochs is None):
+        raise ZooError(
+            f"`epochs` must be >= 1. Received: {epochs}"
+            if own_epochs
+            else f"The study {name} trains nothing; leave `epochs` out"
+        )
+    setting = Setting(epochs or own_epochs, seed, verbose)
+    keras.utils.set_random_seed(seed)
+    rows, drawing = study(setting)
+    path = plots.save(drawing, Path(out) / f"{name}.png")
+    content = {"study": name, "epochs": setting.epochs, "seed": seed, "rows": rows}
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    return rows, path
+
+
+# === (a) Why importance weighting ===
+
+
+def estimate(setting, *, n_images=50, most_naive=100_000, most_weighted=5_000):
+    """log p(x) from N draws of the prior, p(x) ~ 1/N sum p(x|z_i), and from N of q(z|x), weighted by p(z)/q(z|x)."""
+    model, images = _pretrained("vae_mnist", n_images)
+    with working("drawing from the prior", verbose=setting.verbose):
+        naive = _naive_log_likelihoods(model, images, most_naive, setting.seed)
+    with working("drawing from q(z|x)", verbose=setting.verbose):
+        weighted = np.concatenate(
+            [
+                ops.convert_to_numpy(
+                    model.log_weights(ops.convert_to_tensor(images), n_samples=n, seed=setting.seed + i)
+                )
+                for i, n in enumerate([100] * (most_weighted // 100))
+            ]
+        )
+    sides = {"naive: z from p(z)": naive, "importance weighted: z from q(z|x)": weighted}
+    rows = []
+    drawing, (panel,) = plots.figure(1, width=7.5, height=5)
+    for side, log_terms in sides.items():
+        counts = [n for n in (1, 10, 100, 1_000, 5_000, 10_000, 100_000) if n <= len(log_terms)]
+        # As many disjoint groups of N draws as there are, up to 20: one group would show luck.
+        means = []
+        for n in counts:
+            groups = min(20, len(log_terms) // n)
+            bounds = [losses.importance_weighted_bound(log_terms[i * n : (i + 1) * n]) for i in range(groups)]
+            means.append(float(np.mean([ops.convert_to_numpy(bound) for bound in bounds])))
+            rows.append({"estimate": side, "n": n, "log_p": round(means[-1], 3), "images": n_images})
+        panel.plot(counts, means, marker="o", label=side)
+    best = rows[-1]["log_p"]
+    panel.axhline(best, color="grey", linewidth=0.8, linestyle="--")
+    panel.set(
+        xscale="log",
+        xlabel="N, draws of z per image",
+        ylabel=f"mean estimate of log p(x), nats ({n_images} test images)",
+        title=f"vae_mnist: {naive.shape[0]:,} draws of the prior are worth fewer than 10 of q(z|x)"
+        if _worth(rows) < 10
+        else "vae_mnist: what one draw of q(z|x) is worth",
+    )
+    panel.legend()
+    panel.grid(alpha=0.3)
+    return rows, drawing
+
+
+def _worth(rows):
+    """The draws of q(z|x) from which on it beats the prior's best estimate."""
+    naive = max(row["log_p"] for row in rows if row["estimate"].startswith("naive"))
+    return min(row["n"] for row in rows if not row["estimate"].startswith("naive") and row["log_p"] > naive)
+
+
+def _naive_log_likelihoods(model, images, n, seed):
+    """log p(x|z_i) of every image under the same n draws of the prior, `(n, images)`."""
+    parts, flat = [], images.reshape(len(images), -1)
+    for start in range(0, n, 2_000):
+        z = np.random.default_rng([seed, start]).standard_normal((min(2_000, n - start), model.latent_dim))
+        logits = ops.convert_to_numpy(model.decoder(z.astype("float32")))
+        logits = logits.reshape(len(z), -1)
+        parts.append(logits @ flat.T - np.logaddexp(0, logits).sum(1, keepdims=True))
+    return np.concatenate(parts)
+
+
+# === (b) What each half of the ELBO does to the codes ===
+
+
+class _Silent(distributions.Bernoulli):
+    """A likelihood that says nothing: what is left of the ELBO is its KL."""
+
+    def log_prob(self, x, *, raw, training=False):
+        return 0 * super().log_prob(x, raw=raw)
+
+
+def latent_space(setting):
+    """Codes of two numbers after training on the reconstruction alone, the KL alone, and both; and what the decoder
+    makes of draws of the prior.
+    """
+    test, labels = _test_images(5_000)
+    cases = {"reconstruction only": {"beta": 0.0}, "KL only": {}, "reconstruction and KL": {}}
+    drawing, _ = plots.figure(1, width=15, height=9.5)
+    drawing.clear()
+    panels = drawing.subplots(2, 3, height_ratios=[1.25, 1])
+    rows = []
+    for i, (title, options) in enumerate(cases.items()):
+        model = _model(setting, latent_dim=2, **options)
+        if title == "KL only":
+            model.likelihood = _Silent()
+        history = _fit(model, setting, title)
+        model.likelihood = distributions.Bernoulli()
+        logs = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
+        z = model.codes(test)
+        plots.scatter(panels[0, i], z, labels, size=6)
+        # The prior's circle of 95 %: whether a draw of it meets a code is the question.
+        circle = math.sqrt(-2 * math.log(0.05))
+        angle = np.linspace(0, 2 * math.pi, 200)
+        panels[0, i].plot(circle * np.cos(angle), circle * np.sin(angle), color="black", linewidth=1)
+        inside = float(np.mean(np.sum(z**2, axis=1) < circle**2))
+        panels[0, i].set(title=f"{title}\n{inside:.0%} of the codes where p(z) has 95 %", xlabel="z[0]", aspect="equal")
+        if title == "KL only":
+            panels[0, i].set(xlim=(-4, 4), ylim=(-4, 4))
+        panels[1, i].imshow(plots.canvas(model.sample(50, seed=setting.seed), columns=10))
+        panels[1, i].set(title="decoded draws of N(0, I)")
+        panels[1, i].axis("off")
+        rows.append(
+            {
+                "trained on": title,
+                "reconstruction_loss": round(float(logs["reconstruction_loss"]), 2),
+                "kl": round(float(logs["kl_loss"]), 2),
+                "codes inside the prior's 95 %": round(inside, 4),
+                "spread of z_mean": round(float(z.std()), 4),
+                "epochs": len(history["loss"]),
+            }
+        )
+    panels[0, 0].set_ylabel("z[1]")
+    handles = panels[0, 2].legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, frameon=False)
+    for handle in handles.legend_handles:
+        handle.set_alpha(1)
+    return rows, drawing
+
+
+# === (c) Between images, and sums of codes ===
+
+
+def interpolation(setting, *, steps=9):
+    """Straight lines between codes against those between pixels, and a direction of codes that thickens a digit."""
+    judge = zoo.load("classifier_mnist")
+    model, images = _pretrained("vae_mnist", 2_000)
+    labels = data.arrays("mnist", "test")[1][:2_000]
+    z = model.codes(images)
+    rng = np.random.default_rng(setting.seed)
+    pairs = [(rng.choice(np.flatnonzero(labels == a)), rng.choice(np.flatnonzero(labels == b)))
+             for a, b in ((1, 7), (3, 8), (0, 6), (4, 9), (5, 3), (2, 7))]  # fmt: skip
+    t = np.linspace(0, 1, steps)[:, None]
+    rows, lines = [], []
+    ends = model.decode(z)
+    confidence = {"codes": [], "pixels": []}
+    for a, b in pairs:
+        by_codes = model.decode(((1 - t) * z[a] + t * z[b]).astype("float32"))
+        by_pixels = (1 - t[..., None, None]) * ends[a] + t[..., None, None] * ends[b]
+        lines += [by_codes, by_pixels.astype("float32")]
+        for key, line in (("codes", by_codes), ("pixels", by_pixels.astype("float32"))):
+            logits = judge.classify(line)["logits"].astype("float64")
+            p = np.exp(logits - logits.max(1, keepdims=True))
+            confidence[key].append((p / p.sum(1, keepdims=True)).max(1))
+    middle = slice(steps // 3, steps - steps // 3)
+    for key, values in confidence.items():
+        value = float(np.mean([line[middle] for line in values]))
+        rows.append(
+            {"what": f"classifier's confidence, middle third of a line between {key}", "value": round(value, 4)}
+        )
+
+    ink = images.sum(axis=(1, 2, 3))
+    bold, thin = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
+    for c in range(10):  # by class, or the direction would lead to the zeros, away from the ones
+        low, high = np.percentile(ink[labels == c], [20, 80])
+        bold |= (labels == c) & (ink > high)
+        thin |= (labels == c) & (ink < low)
+    direction = z[bold].mean(0) - z[thin].mean(0)
+    # Of images that were not averaged: one per class, of the thin ones.
+    test_images, test_labels = _test_images(4_000)
+    fresh, fresh_labels = test_images[2_000:], test_labels[2_000:]
+    fresh_z = model.codes(fresh)
+    few = [
+        np.flatnonzero(fresh_labels == c)[np.argsort(fresh[fresh_labels == c].sum(axis=(1, 2, 3)))[5]]
+        for c in range(10)
+    ]
+    columns = [model.decode((fresh_z[few] + s * direction).astype("float32")) for s in (0.0, 0.5, 1.0, 1.5)]
+    moved = {s: model.decode((fresh_z + s * direction).astype("float32")) for s in (-1.0, 0.0, 1.0)}
+    for s, pictures in moved.items():
+        seen = judge.classify(pictures)["logits"].argmax(1)
+        rows.append(
+            {
+                "what": f"z {s:+g} x (mean code of bold digits - mean code of thin ones): ink, of {len(fresh)} images",
+                "value": round(float(pictures.sum(axis=(1, 2, 3)).mean()), 2),
+                "class kept": round(float(np.mean(seen == fresh_labels)), 4),
+            }
+        )
+    drawing, (left, right) = plots.figure(2, width=7, height=6.6)
+    left.imshow(plots.canvas(np.concatenate(lines), columns=steps))
+    left.set(title="between two digits: their codes (upper), their pixels (lower)")
+    right.imshow(plots.canvas(np.stack(columns, 1).reshape(-1, *fresh.shape[1:]), columns=4))
+    right.set(title="thin digits + 0, 0.5, 1, 1.5 x (bold - thin)")
+    for panel in (left, right):
+        panel.axis("off")
+    return rows, drawing
+
+
+# === (d) Rate against distortion ===
+
+
+def beta(setting, *, betas=(0.1, 0.3, 1.0, 3.0, 10.0)):
+    """VAEs with ten latents and several weights of the KL: nats of the code against nats of the reconstruction."""
+    test, _ = _test_images(10_000)
+    rows, samples = [], []
+    for value in betas:
+        model = _model(setting, latent_dim=10, beta=value)
+        _fit(model, setting, f"beta {value:g}")
+        logs = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
+        rate, distortion = float(logs["kl_loss"]), float(logs["reconstruction_loss"])
+        rows.append(
+            {
+                "beta": value,
+                "rate": round(rate, 2),
+                "distortion": round(distortion, 2),
+                "elbo": round(-rate - distortion, 2),
+                "active_units": metrics.active_units(model.codes(test)),
+            }
+        )
+        samples.append(model.sample(10, seed=setting.seed))
+    drawing, (left, right) = plots.figure(2, width=7, height=5.4)
+    left.plot([row["rate"] for row in rows], [row["distortion"] for row in rows], marker="o")
+    for row in rows:
+        left.annotate(
+            f" beta {row['beta']:g}: ELBO {row['elbo']:.1f}, {row['active_units']} of 10 units",
+            (row["rate"], row["distortion"]),
+        )
+    best = max(row["elbo"] for row in rows)
+    low, high = left.get_xlim()
+    line = np.array([low, high])
+    left.plot(line, -best - line, color="grey", linestyle="--", linewidth=0.8, label=f"ELBO {best:.1f}, all along")
+    left.set(
+        xlim=(low, high + 0.35 * (high - low)),
+        xlabel="rate: KL(q(z|x) || p(z)), nats",
+        ylabel="distortion: -E log p(x|z), nats",
+        title=f"rate and distortion on 10,000 test images, {setting.epochs} epochs each",
+    )
+    left.legend()
+    left.grid(alpha=0.3)
+    right.imshow(plots.canvas(np.concatenate(samples), columns=10))
+    right.set(title="draws of the prior, decoded: one row per beta, the smallest on top")
+    right.axis("off")
+    return rows, drawing
+
+
+# === (e) Posterior collapse ===
+
+
+def collapse(setting):
+    """A VAE whose noise is set too wide forgets its images; what cures that, and what does not.
+
+    In the linear case a latent survives where it explains more variance than sigma^2 (Lucas et al. 2019, section 4): of
+    MNIST's pixels no direction has more than 5.2, so that sigma 2.5 leaves none.
+    """
+    test, _ = _test_images(5_000, binarize=False)
+    cases = {
+        "sigma 2.5": {"sigma": 2.5},
+        "sigma 2.5,\nKL warm-up": {"sigma": 2.5, "warmup_steps": 300 * setting.epochs},
+        "sigma 2.5,\nfree bits 0.5": {"sigma": 2.5, "free_bits": 0.5},
+        "sigma learned": {"sigma": "learned"},
+        "sigma optimal": {"sigma": "optimal"},
+    }
+    rows, pictures = [], [test[:10]]
+    for title, options in cases.items():
+        model = _model(setting, latent_dim=20, likelihood="gaussian", **options)
+        _fit(model, setting, title.replace("\n", " "), binarize=None)
+        logs = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
+        reconstructed = model.reconstruct(test)
+        error = float(np.mean(np.sum((test - reconstructed) ** 2, axis=(1, 2, 3))))
+        sigma = float(np.ravel(model.run_endpoint("decode", np.zeros((1, 20), "float32"))["scale"])[0])
+        rows.append(
+            {
+                "case": title.replace("\n", " "),
+                "active_units": metrics.active_units(model.codes(test)),
+                "kl": round(float(logs["kl_loss"]), 3),
+                "squared_error": round(error, 2),
+                "sigma": round(sigma, 3),
+            }
+        )
+        pictures.append(reconstructed[:10])
+    drawing, (left, right) = plots.figure(2, width=7, height=5)
+    bars = left.bar(list(cases), [row["active_units"] for row in rows])
+    left.bar_label(
+        bars, [f"{row['active_units']}\nKL {row['kl']:.1f}\nerror {row['squared_error']:.1f}" for row in rows]
+    )
+    left.set(
+        ylim=(0, 26),
+        ylabel="active units of 20",
+        title=f"collapse and its cures: {setting.epochs} epochs each, grey MNIST",
+    )
+    left.tick_params(axis="x", labelsize=9)
+    right.imshow(plots.canvas(np.concatenate(pictures), columns=10))
+    right.set(title="images, then their reconstructions in the order of the bars")
+    right.axis("off")
+    return rows, drawing
+
+
+# name -> the study and its epochs per training; None where it trains nothing
+STUDIES = {
+    "estimate": (estimate, None),
+    "latent_space": (latent_space, 10),
+    "interpolation": (interpolation, None),
+    "beta": (beta, 10),
+    "collapse": (collapse, 6),
+}
+
+
+def _model(setting, *, latent_dim, **options):
+    model = VAE(
+        latent_dim=latent_dim,
+        encoder={"name": "mlp_encoder", "units": [300, 300], "gated": True},
+        decoder={"name": "mlp_decoder", "units": [300, 300], "gated": True},
+        seed=setting.seed,
+        **options,
+    )
+    steps = 600 * setting.epochs
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)), steps_per_execution=20)
+    return model
+
+
+def _fit(model, setting, title, binarize="dynamic"):
+    batches, steps = data.stream("mnist", batch_size=100, binarize=binarize, seed=setting.seed)
+    with working(f"training: {title}", verbose=setting.verbose):
+        return model.fit(batches, steps_per_epoch=steps, epochs=setting.epochs, verbose=0).history
+
+
+def _pretrained(name, n):
+    """A preset's model and its first n test images, as its protocol takes them."""
+    model = zoo.load(name)
+    return model, _test_images(n)[0]
+
+
+def _test_images(n, *, binarize=True):
+    """The first n test images of MNIST, binarised as `evaluate` does, and their labels."""
+    pixels, labels = data.arrays("mnist", "test")
+    seen = data.binarize_fixed(pixels, seed=0) if binarize else pixels
+    return data.to_unit(seen[:n]), labels[:n]
