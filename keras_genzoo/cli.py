@@ -221,22 +221,29 @@ def _plot(arguments):
         return print(getattr(plots, kind)(model, out))
     pixels, labels = zoo.arrays(model, "test", data_dir=arguments.data_dir)
     images = data.to_unit(pixels)
+
+    def known(model):
+        return labels if getattr(model, "n_classes", 0) else None
+
+    def codes_of(model):
+        return model.codes(images) if known(model) is None else model.codes(images, labels)
+
     if kind == "latent":
-        codes = [(preset.name, model.codes(images))]
+        codes = [(preset.name, codes_of(model))]
         if arguments.beside:
             other = zoo.load(arguments.beside)
             if not hasattr(other, "codes") or other.preset.data.name != preset.data.name:
                 raise ZooError(
                     f"--beside needs a preset with codes of {preset.data.name}. Received: {arguments.beside}"
                 )
-            codes.append((other.preset.name, other.codes(images)))
+            codes.append((other.preset.name, codes_of(other)))
         print(plots.latent_map(codes, labels, out))
     elif kind == "manifold":
         print(plots.manifold(model, images, out))
     elif kind == "reconstructions":
-        print(plots.reconstructions(model, images[:128], out))
+        print(plots.reconstructions(model, images[:128], out, labels=known(model)))
     else:
-        print(plots.showcase(model, images, out))
+        print(plots.showcase(model, images, out, labels=known(model)))
 
 
 def _train(arguments):

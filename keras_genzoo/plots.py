@@ -38,34 +38,37 @@ def canvas(images, *, columns=None):
     return pixels
 
 
-def showcase(model, images, path, *, columns=16, seed=0):
+def showcase(model, images, path, *, labels=None, columns=16, seed=0):
     """A preset's picture: four rows of samples where the model samples; then, where it reconstructs, two times a row of
     images above their reconstructions.
 
     Args:
         model: A model of the zoo.
         images: `(n, H, W, C)` in [0, 1]; the first `2 * columns` are reconstructed, of fewer than two rows whole ones.
+        labels: Of a conditional model, `(n,)` integers; its samples are then columns of one class each.
     """
+    columns = columns if labels is None else model.n_classes
     columns = min(columns, len(images))
     parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
     if hasattr(model, "reconstruct"):
-        parts.append(_reconstructed(model, images[: 2 * columns], columns, seed))
+        parts.append(_reconstructed(model, images[: 2 * columns], labels, columns, seed))
     return grid(np.concatenate(parts), path, columns=columns)
 
 
-def reconstructions(model, images, path, *, columns=16, seed=0):
+def reconstructions(model, images, path, *, labels=None, columns=16, seed=0):
     """Rows of images above their reconstructions; of a denoising autoencoder images, noisy images, denoised ones.
 
     Args:
         model: A model with `reconstruct`.
         images: `(n, H, W, C)` in [0, 1].
+        labels: Of a conditional model, `(n,)` integers.
         seed: Of the noise.
     """
     columns = min(columns, len(images))
-    return grid(_reconstructed(model, images, columns, seed), path, columns=columns)
+    return grid(_reconstructed(model, images, labels, columns, seed), path, columns=columns)
 
 
-def _reconstructed(model, images, columns, seed):
+def _reconstructed(model, images, labels, columns, seed):
     parts = []
     for start in range(0, len(images) - columns + 1, columns):
         clean = images[start : start + columns]
@@ -74,7 +77,8 @@ def _reconstructed(model, images, columns, seed):
         if getattr(model, "corruption", None):
             seen = model.corrupt(clean, level=model.corruption["level"][1], seed=seed + start)
             parts.append(seen)
-        parts.append(model.reconstruct(seen))
+        known = () if labels is None else (labels[start : start + columns],)
+        parts.append(model.reconstruct(seen, *known))
     return np.concatenate(parts)
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import data, distributions, losses, metrics, plots, zoo
+from keras_genzoo import data, losses, metrics, plots, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.vae import VAE
 from keras_genzoo.progress import working
@@ -99,9 +99,7 @@ def estimate(setting, *, n_images=50, most_naive=100_000, most_weighted=5_000):
         xscale="log",
         xlabel="N, draws of z per image",
         ylabel=f"mean estimate of log p(x), nats ({n_images} test images)",
-        title=f"vae_mnist: {naive.shape[0]:,} draws of the prior are worth fewer than 10 of q(z|x)"
-        if _worth(rows) < 10
-        else "vae_mnist: what one draw of q(z|x) is worth",
+        title=f"vae_mnist: {len(naive):,} draws of the prior against {_worth(rows)} of q(z|x), which tell more",
     )
     panel.legend()
     panel.grid(alpha=0.3)
@@ -128,13 +126,6 @@ def _naive_log_likelihoods(model, images, n, seed):
 # === (b) What each half of the ELBO does to the codes ===
 
 
-class _Silent(distributions.Bernoulli):
-    """A likelihood that says nothing: what is left of the ELBO is its KL."""
-
-    def log_prob(self, x, *, raw, training=False):
-        return 0 * super().log_prob(x, raw=raw)
-
-
 def latent_space(setting):
     """Codes of two numbers after training on the reconstruction alone, the KL alone, and both; and what the decoder
     makes of draws of the prior.
@@ -147,10 +138,11 @@ def latent_space(setting):
     rows = []
     for i, (title, options) in enumerate(cases.items()):
         model = _model(setting, latent_dim=2, **options)
+        log_prob = model.likelihood.log_prob
         if title == "KL only":
-            model.likelihood = _Silent()
+            model.likelihood.log_prob = lambda x, log_prob=log_prob, **arguments: 0 * log_prob(x, **arguments)
         history = _fit(model, setting, title)
-        model.likelihood = distributions.Bernoulli()
+        model.likelihood.log_prob = log_prob
         logs = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
         z = model.codes(test)
         plots.scatter(panels[0, i], z, labels, size=6)
@@ -197,12 +189,13 @@ def interpolation(setting, *, steps=9):
     t = np.linspace(0, 1, steps)[:, None]
     rows, lines = [], []
     ends = model.decode(z)
-    confidence = {"codes": [], "pixels": []}
+    confidence, pictures = {"codes": [], "pixels": []}, {"codes": [], "pixels": []}
     for a, b in pairs:
         by_codes = model.decode(((1 - t) * z[a] + t * z[b]).astype("float32"))
         by_pixels = (1 - t[..., None, None]) * ends[a] + t[..., None, None] * ends[b]
         lines += [by_codes, by_pixels.astype("float32")]
         for key, line in (("codes", by_codes), ("pixels", by_pixels.astype("float32"))):
+            pictures[key].append(line)
             logits = judge.classify(line)["logits"].astype("float64")
             p = np.exp(logits - logits.max(1, keepdims=True))
             confidence[key].append((p / p.sum(1, keepdims=True)).max(1))
@@ -211,6 +204,10 @@ def interpolation(setting, *, steps=9):
         value = float(np.mean([line[middle] for line in values]))
         rows.append(
             {"what": f"classifier's confidence, middle third of a line between {key}", "value": round(value, 4)}
+        )
+        grey = float(np.mean([np.mean((line[middle] > 0.2) & (line[middle] < 0.8)) for line in pictures[key]]))
+        rows.append(
+            {"what": f"pixels that are neither ink nor paper (0.2 to 0.8), there, {key}", "value": round(grey, 4)}
         )
 
     ink = images.sum(axis=(1, 2, 3))
@@ -230,12 +227,12 @@ def interpolation(setting, *, steps=9):
     ]
     columns = [model.decode((fresh_z[few] + s * direction).astype("float32")) for s in (0.0, 0.5, 1.0, 1.5)]
     moved = {s: model.decode((fresh_z + s * direction).astype("float32")) for s in (-1.0, 0.0, 1.0)}
-    for s, pictures in moved.items():
-        seen = judge.classify(pictures)["logits"].argmax(1)
+    for s, shown in moved.items():
+        seen = judge.classify(shown)["logits"].argmax(1)
         rows.append(
             {
                 "what": f"z {s:+g} x (mean code of bold digits - mean code of thin ones): ink, of {len(fresh)} images",
-                "value": round(float(pictures.sum(axis=(1, 2, 3)).mean()), 2),
+                "value": round(float(shown.sum(axis=(1, 2, 3)).mean()), 2),
                 "class kept": round(float(np.mean(seen == fresh_labels)), 4),
             }
         )
@@ -283,10 +280,10 @@ def beta(setting, *, betas=(0.1, 0.3, 1.0, 3.0, 10.0)):
     line = np.array([low, high])
     left.plot(line, -best - line, color="grey", linestyle="--", linewidth=0.8, label=f"ELBO {best:.1f}, all along")
     left.set(
-        xlim=(low, high + 0.35 * (high - low)),
+        xlim=(low, high + 0.6 * (high - low)),
         xlabel="rate: KL(q(z|x) || p(z)), nats",
         ylabel="distortion: -E log p(x|z), nats",
-        title=f"rate and distortion on 10,000 test images, {setting.epochs} epochs each",
+        title=f"rate and distortion on 10,000 test images (epochs: {setting.epochs})",
     )
     left.legend()
     left.grid(alpha=0.3)
@@ -339,7 +336,7 @@ def collapse(setting):
     left.set(
         ylim=(0, 26),
         ylabel="active units of 20",
-        title=f"collapse and its cures: {setting.epochs} epochs each, grey MNIST",
+        title=f"collapse and its cures, grey MNIST (epochs: {setting.epochs})",
     )
     left.tick_params(axis="x", labelsize=9)
     right.imshow(plots.canvas(np.concatenate(pictures), columns=10))

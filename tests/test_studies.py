@@ -1,0 +1,94 @@
+"""The lecture's experiments, cut short: what each shows must show already."""
+
+import json
+
+import pytest
+
+from keras_genzoo import data, studies
+from keras_genzoo.errors import ZooError
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Epochs of 100 batches."""
+    stream = data.stream
+
+    def fewer(*arguments, **options):
+        batches, _ = stream(*arguments, **options)
+        return batches, 100
+
+    monkeypatch.setattr(studies.data, "stream", fewer)
+
+
+def _run(name, tmp_path, **arguments):
+    rows, path = studies.run(name, tmp_path / "out", verbose=False, **arguments)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    stored = json.loads(path.with_suffix(".json").read_text())
+    assert (stored["study"], stored["rows"]) == (name, json.loads(json.dumps(rows)))
+    return rows
+
+
+def test_every_study_is_a_command():
+    from keras_genzoo import cli
+
+    assert list(cli._STUDIES) == list(studies.STUDIES)
+
+
+def test_estimates_from_the_prior_fall_short(tmp_path, monkeypatch):
+    """Both rise with N, as bounds do; a thousand draws of the prior tell less than one of q(z|x)."""
+    few = lambda setting: estimate(setting, n_images=10, most_naive=1_000, most_weighted=200)  # noqa: E731
+    estimate = studies.estimate
+    monkeypatch.setitem(studies.STUDIES, "estimate", (few, None))
+    rows = _run("estimate", tmp_path)
+    naive, weighted = ([r["log_p"] for r in rows if r["estimate"].startswith(side)] for side in ("naive", "importance"))
+    assert naive == sorted(naive)
+    assert weighted == sorted(weighted)
+    assert weighted[0] > naive[-1] + 20
+    assert -110 < weighted[-1] < -65
+
+
+def test_a_code_needs_both_halves_of_the_elbo(tmp_path, short):
+    rows = {row["trained on"]: row for row in _run("latent_space", tmp_path, epochs=1)}
+    alone, silent, both = rows["reconstruction only"], rows["KL only"], rows["reconstruction and KL"]
+    assert alone["spread of z_mean"] > 2 * both["spread of z_mean"]
+    assert both["spread of z_mean"] > 5 * silent["spread of z_mean"]
+    assert silent["kl"] < 0.5 < both["kl"] < alone["kl"]
+    assert silent["reconstruction_loss"] > 1.5 * both["reconstruction_loss"]
+
+
+def test_codes_interpolate_where_pixels_blend(tmp_path):
+    rows = {row["what"]: row for row in _run("interpolation", tmp_path)}
+    grey = {what.rsplit(", ", 1)[1]: row["value"] for what, row in rows.items() if what.startswith("pixels that are")}
+    assert grey["codes"] < 0.75 * grey["pixels"]
+    ink = [row["value"] for what, row in rows.items() if what.startswith("z ")]
+    assert ink[0] < 0.8 * ink[1] < 0.8 * 0.8 * ink[2]
+
+
+def test_beta_trades_rate_for_distortion(tmp_path, short):
+    rows = _run("beta", tmp_path, epochs=1)
+    assert [row["rate"] for row in rows] == sorted((row["rate"] for row in rows), reverse=True)
+    assert [row["distortion"] for row in rows] == sorted(row["distortion"] for row in rows)
+    for row in rows:
+        assert row["elbo"] == pytest.approx(-row["rate"] - row["distortion"], abs=0.02)
+
+
+def test_a_vae_collapses_under_wide_noise_and_is_cured(tmp_path, short):
+    rows = {row["case"]: row for row in _run("collapse", tmp_path, epochs=3)}
+    assert rows["sigma 2.5"]["active_units"] == 0
+    assert rows["sigma 2.5, free bits 0.5"]["active_units"] > 10
+    assert rows["sigma optimal"]["active_units"] > 10
+    assert rows["sigma optimal"]["squared_error"] < 0.7 * rows["sigma 2.5"]["squared_error"]
+    assert rows["sigma optimal"]["sigma"] < 0.5 < rows["sigma 2.5"]["sigma"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "complaint"),
+    [
+        ("colapse", None, r"`name` of a study must be one of estimate, .*Received: 'colapse'"),
+        ("beta", 0, r"`epochs` must be >= 1. Received: 0"),
+        ("estimate", 3, "trains nothing; leave `epochs` out"),
+    ],
+)
+def test_bad_input(name, epochs, complaint, tmp_path):
+    with pytest.raises(ZooError, match=complaint):
+        studies.run(name, tmp_path, epochs=epochs)
