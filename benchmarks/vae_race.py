@@ -31,7 +31,7 @@ BATCH, PEAK, LATENT, UNITS, FILTERS = 120, 2e-3, 40, 256, (32, 64)
 def keras_genzoo_side(folder, epochs):
     import numpy as np
 
-    from keras_genzoo import data, presets, training, zoo
+    from keras_genzoo import data, presets, training
 
     preset = presets.find("vae_mnist")
     _check(preset)

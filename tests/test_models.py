@@ -346,6 +346,77 @@ def test_prior_log_prob_is_the_standard_normals(tiny):
     np.testing.assert_allclose(measured, -0.5 * (z**2).sum(1) - 2 * np.log(2 * np.pi), rtol=1e-5)
 
 
+# === Conditional VAEs ===
+
+
+def test_labels_reach_encoder_and_decoder(tiny, mnist):
+    vae = tiny("conditional vae", compiled=False)
+    images, zeros, ones = mnist[:4], np.zeros(4, int), np.ones(4, int)
+    assert np.any(vae.encode(images, zeros).z_mean != vae.encode(images, ones).z_mean)
+    z = np.zeros((4, 4), "float32")
+    assert np.any(vae.decode(z, zeros) != vae.decode(z, ones))
+    assert np.any(vae.reconstruct(images, zeros) != vae.reconstruct(images, ones))
+    np.testing.assert_array_equal(vae.codes(images, ones), vae.encode(images, ones).z_mean)
+    np.testing.assert_array_equal(vae.sample(20, seed=0), vae.sample(20, seed=0, labels=np.arange(20) % 10))
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        (None, r"needs `labels`: 4 integers in 0..9"),
+        ([0, 1, 2], r"`labels` must be 4 integers. Received: shape \(3,\)"),
+        ([0.0, 1.0, 2.0, 3.0], r"`labels` must be 4 integers. Received: .*dtype float64"),
+        ([0, 1, 2, 10], r"`labels` must be in 0..9. Received: 0..10"),
+        ([-1, 1, 2, 3], r"`labels` must be in 0..9. Received: -1..3"),
+    ],
+)
+def test_bad_labels_are_refused(labels, complaint, tiny, mnist):
+    vae = tiny("conditional vae", compiled=False)
+    uses = [lambda: vae.encode(mnist[:4], labels), lambda: vae.decode(np.zeros((4, 4)), labels)]
+    if labels is not None:  # else all classes in turn
+        uses.append(lambda: vae.sample(4, labels=labels))
+    for use in uses:
+        with pytest.raises(ZooError, match=complaint):
+            use()
+
+
+def test_labels_where_there_are_none(tiny, mnist):
+    with pytest.raises(ZooError, match="knows no classes"):
+        tiny("vae", compiled=False).sample(2, labels=[0, 1])
+    with pytest.raises(ValueError, match="needs images and labels"):
+        tiny("conditional vae").fit(mnist[:32], verbose=0)
+
+
+def test_objectives_are_what_they_say(tiny, mnist):
+    """One batch's losses by hand from the model's own weights, with the draws that the model makes."""
+    x = (mnist[:16] > 0.5).astype("float32")
+    iwae = tiny("vae", objective="iwae", n_draws=7)
+    seed = keras.random.SeedGenerator(0)
+    seed.state.assign(iwae.seed_generator.state)
+    by_hand = -losses.importance_weighted_bound(iwae.log_weights(ops.convert_to_tensor(x), n_samples=7, seed=seed))
+    measured = iwae.evaluate(x, batch_size=16, verbose=0, return_dict=True)
+    assert measured["loss"] == pytest.approx(float(ops.mean(by_hand)), rel=1e-5)
+    assert measured["loss"] < measured["reconstruction_loss"] + measured["kl_loss"]
+
+    free = tiny("vae", free_bits=2.0)
+    measured = free.evaluate(x, batch_size=16, verbose=0, return_dict=True)
+    q = free.encode(x)
+    kl = 0.5 * (q.z_mean**2 + np.exp(q.z_log_var) - 1 - q.z_log_var)
+    assert measured["kl_loss"] == pytest.approx(kl.sum(1).mean(), rel=1e-3)
+    paid = np.maximum(2.0, kl.mean(0)).sum()
+    assert measured["loss"] == pytest.approx(measured["reconstruction_loss"] + paid, rel=1e-5)
+
+    # At beta 1 the three parts of the KL add up to one draw's estimate of it.
+    plain = tiny("vae")
+    parts, heavy = (tiny("vae", objective="beta_tc", beta=beta) for beta in (1.0, 5.0))
+    for model in (parts, heavy):
+        model.set_weights(plain.get_weights())
+    logs = [model.evaluate(x, batch_size=16, verbose=0, return_dict=True) for model in (plain, parts, heavy)]
+    assert logs[0]["reconstruction_loss"] == pytest.approx(logs[1]["reconstruction_loss"], rel=1e-6)
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], abs=2)
+    assert logs[2]["loss"] != pytest.approx(logs[1]["loss"], abs=1)
+
+
 @pytest.mark.parametrize("game", ["minimax", "non_saturating"])
 def test_gan_step_is_the_game_as_written(game, tiny, mnist):
     """One SGD step by `fit` equals the two gradient steps of the algorithm, taken by hand."""

@@ -22,6 +22,16 @@ def _cells(path, side=28, columns=16):
     )
 
 
+def test_pictures_of_a_conditional_model_have_a_column_for_each_class(tiny, mnist, tmp_path):
+    from matplotlib.image import imread
+
+    vae = tiny("conditional vae", compiled=False)
+    labels = np.arange(len(mnist)) % 10
+    path = plots.showcase(vae, mnist, tmp_path / "a.png", labels=labels)
+    assert imread(path).shape[:2] == (2 * (8 * 30 + 2), 2 * (10 * 30 + 2))  # 4 rows of samples, 2 x 2 reconstructed
+    assert plots.reconstructions(vae, mnist[:32], tmp_path / "b.png", labels=labels).is_file()
+
+
 def test_reconstructions_stand_below_their_images(tmp_path, mnist):
     model = gz.load("ae_mnist")
     rows = _cells(plots.reconstructions(model, mnist[:32], tmp_path / "r.png"))

@@ -136,12 +136,12 @@ def test_headlines_can_be_measured_again_from_the_weights():
         (("family: vae", "familly: vae"), r"unknown key `familly`. Did you mean family\?|key `family` is missing"),
         (("{name: adam,", "{name: adam, momentums: 1,"), r"unknown key `training.optimizers.optimizer.momentums`"),
         (("gated: true", "gatted: true"), r"unknown key `model.encoder.gatted`. Did you mean gated\?"),
-        (("name: mlp_encoder", "name: mpl_encoder"), r"`model.encoder.name` must be one of .*mlp_encoder"),
+        (("name: conv_encoder", "name: conv_encodre"), r"`model.encoder.name` must be one of .*conv_encoder"),
         (("latent_dim: 40", "latent_dim: forty"), r"`model.latent_dim`: .*integer. Received: 'forty'"),
         (("latent_dim: 40", "latent_dim: 40.5"), r"`model.latent_dim`: .*Received: 40.5"),
         (("latent_dim: 40", "latent_dim: true"), r"`model.latent_dim`: .*integer. Received: True"),
         (("beta: 1.0", "beta: .nan"), r"`model.beta`: .*finite"),
-        (("learning_rate: 1e-3", "learning_rate: .inf"), r"`training.optimizers.optimizer.learning_rate`: .*finite"),
+        (("learning_rate: 2e-3", "learning_rate: .inf"), r"`training.optimizers.optimizer.learning_rate`: .*finite"),
         (("{name: adam,", "{name: sgd, beta_1: 0.5,"), r"`training.optimizers.optimizer`: sgd: .*beta_1"),
         (("beta: 1.0", "beta: -1"), r"`beta` must be >= 0 and finite. Received: -1.*preset.yaml: model"),
         (("likelihood: bernoulli", "likelihood: bernouli"), r"`likelihood` must be one of bernoulli, .*: model"),
@@ -162,7 +162,7 @@ def test_a_bad_preset_yaml_names_file_key_and_fix(replaced, complaint, tmp_path)
 
 
 def test_yaml_reads_numbers_as_people_write_them():
-    text = vae_text(it=("learning_rate: 1e-3", "learning_rate: 1e-4"))
+    text = vae_text(it=("learning_rate: 2e-3", "learning_rate: 1e-4"))
     preset = presets.parse(text, origin="test")
     assert preset.training.optimizers["optimizer"].learning_rate == 1e-4
     assert presets.parse(presets.dump(preset), origin="dump") == preset
