@@ -13,7 +13,7 @@ from pathlib import Path
 from keras_genzoo import __version__
 from keras_genzoo.errors import ZooError
 
-_KINDS = ("showcase", "reconstructions", "filters", "atoms", "latent", "manifold", "curves")
+_KINDS = ("showcase", "reconstructions", "filters", "atoms", "latent", "manifold", "traversal", "curves")
 _STUDIES = {  # as in studies.STUDIES, told before TensorFlow's seconds
     "estimate": "log p(x) from draws of the prior and of q(z|x)",
     "latent_space": "codes trained on reconstruction, on KL, on both",
@@ -89,7 +89,8 @@ def _parser():
         default="showcase",
         help="showcase: samples, then images above their reconstructions (default); reconstructions: eight rows of "
         "them; filters: the weights of the first layer; atoms: those of the last; latent: the codes coloured by class; "
-        "manifold: the plane of a two-dimensional code, decoded; curves: the losses of training",
+        "manifold: the plane of a two-dimensional code, decoded; traversal: each number of a VAE's code from -3 to 3; "
+        "curves: the losses of training",
     )
     sub.add_argument("--beside", metavar="NAME", help="with --kind latent: another preset, for a second panel")
     sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME.png, or NAME_KIND.png)")
@@ -214,6 +215,7 @@ def _plot(arguments):
         "atoms": ("decoder", "generator"),
         "latent": ("codes",),
         "manifold": ("decode",),
+        "traversal": ("likelihood",),
     }[kind]
     if not any(hasattr(model, name) for name in needs):
         raise ZooError(f"{arguments.preset} is of the family {preset.family}, which has nothing for --kind {kind}")
@@ -238,8 +240,8 @@ def _plot(arguments):
                 )
             codes.append((other.preset.name, codes_of(other)))
         print(plots.latent_map(codes, labels, out))
-    elif kind == "manifold":
-        print(plots.manifold(model, images, out))
+    elif kind in ("manifold", "traversal"):
+        print(getattr(plots, kind)(model, images, out))
     elif kind == "reconstructions":
         print(plots.reconstructions(model, images[:128], out, labels=known(model)))
     else:

@@ -185,6 +185,26 @@ def manifold(model, images, path, *, side=20):
     return grid(model.decode(z), path, columns=side)
 
 
+def traversal(model, images, path, *, rows=10, columns=11):
+    """What each number of a VAE's code does: from the left to the right it goes from -3 to 3, the others stay.
+
+    The rows are the numbers that vary most over the images, the most first; their start is the code of the first image.
+
+    Args:
+        model: A VAE, not conditional.
+        images: `(n, H, W, C)` in [0, 1].
+        rows: Numbers of the code to show, at most.
+    """
+    if not hasattr(model, "likelihood") or model.n_classes:
+        raise ZooError(f"A traversal needs a VAE that no label changes. Received: {model.name}")
+    codes = model.codes(images)
+    most = np.argsort(-codes.var(axis=0), kind="stable")[:rows]
+    z = np.repeat(codes[:1], len(most) * columns, axis=0).reshape(len(most), columns, -1)
+    for row, j in zip(z, most, strict=True):
+        row[:, j] = np.linspace(-3, 3, columns)
+    return grid(model.decode(z.reshape(-1, z.shape[-1])), path, columns=columns)
+
+
 def curves(history, path):
     """Losses by epoch, one panel each.
 

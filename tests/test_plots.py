@@ -112,6 +112,21 @@ def test_unwritable_pictures_are_told(tmp_path):
         plots.curves([{"loss": 1.0}], tmp_path / "file" / "c.png")
 
 
+def test_a_traversal_moves_one_number_at_a_time(tiny, mnist, tmp_path, monkeypatch):
+    vae, seen = tiny("vae", compiled=False), []
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda z: seen.append(z) or decode(z))
+    plots.traversal(vae, mnist[:50], tmp_path / "t.png", rows=3, columns=5)
+    z = seen[0].reshape(3, 5, 4)
+    code, spread = vae.codes(mnist[:1])[0], vae.codes(mnist[:50]).var(axis=0)
+    for row, j in zip(z, np.argsort(-spread), strict=False):
+        np.testing.assert_allclose(row[:, j], [-3, -1.5, 0, 1.5, 3])
+        others = np.arange(4) != j
+        np.testing.assert_array_equal(row[:, others], np.tile(code[others], (5, 1)))
+    with pytest.raises(ZooError, match="needs a VAE that no label changes"):
+        plots.traversal(tiny("conditional vae", compiled=False), mnist[:5], tmp_path / "x.png")
+
+
 @pytest.mark.parametrize("kind", ["filters", "atoms", "latent", "manifold", "curves", "reconstructions"])
 def test_every_kind_from_the_shell(kind, tmp_path, capsys, monkeypatch):
     from keras_genzoo import cli
@@ -128,6 +143,7 @@ def test_every_kind_from_the_shell(kind, tmp_path, capsys, monkeypatch):
     [
         (["dcgan_mnist", "--kind", "latent"], "family gan, which has nothing for --kind latent"),
         (["ae_mnist", "--kind", "manifold"], "needs latent_dim 2"),
+        (["ae_mnist", "--kind", "traversal"], "family autoencoder, which has nothing for --kind traversal"),
         (["ae_mnist", "--beside", "vae_mnist"], "--beside goes with --kind latent"),
         (["ae_mnist", "--kind", "latent", "--beside", "classifier_mnist"], "--beside needs a preset with codes"),
     ],
