@@ -13,7 +13,7 @@ NAMES = presets.names()
 GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
     "ae_mnist": {"squared_error": ("<=", 2.5)},
     "ksparse_mnist": {"linear_probe_error": ("<=", 0.0135)},
-    "vae_mnist": {"nll": ("<=", 87.0)},
+    "vae_mnist": {"nll": ("<=", 84.0)},
     "dcgan_mnist": {"classes_covered": (">=", 10), "label_histogram_kl": ("<=", 0.01)},
     "classifier_mnist": {"accuracy": (">=", 0.993)},
 }
