@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m keras_genzoo.demo demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -77,9 +77,16 @@ def _parser():
     command(_list, "list", "The zoo's presets and their headline numbers.", preset=False, as_json=True)
     command(_info, "info", "What a preset is, how it was trained, and every number measured on it.", as_json=True)
 
-    sub = command(_sample, "sample", "Draw images from a trained VAE or GAN and write them as one picture.")
+    sub = command(_sample, "sample", "Draw images from a trained VAE or GAN and write them as one picture.", data=True)
     sub.add_argument("-n", type=int, default=64, help="how many images (default: 64)")
     sub.add_argument("--seed", type=int, default=0, help="the same images for the same seed (default: 0)")
+    sub.add_argument("--label", type=int, help="of a conditional model: this class alone (default: all in turn)")
+    sub.add_argument(
+        "--mixture",
+        type=int,
+        metavar="K",
+        help="not from the prior: from K Gaussians fitted to the codes of the training images (autoencoders, too)",
+    )
     sub.add_argument("--out", metavar="FILE", help="PNG to write (default: NAME_samples.png)")
 
     sub = command(_plot, "plot", "A picture of a preset, over the test images of its data.", data=True)
@@ -186,9 +193,25 @@ def _sample(arguments):
     from keras_genzoo import plots
 
     model = _load(arguments)
-    if not hasattr(model, "sample"):
-        raise ZooError(f"{arguments.preset} is of the family {model.preset.family}, which has no prior to sample from")
-    images = model.sample(arguments.n, seed=arguments.seed)
+    if arguments.mixture is not None:
+        from keras_genzoo import data, samplers, zoo
+        from keras_genzoo.progress import working
+
+        pixels = zoo.arrays(model, "train", data_dir=arguments.data_dir)[0]
+        seen = data.as_seen(pixels, binarize=model.preset.data.binarize)
+        with working("Fitting the mixture"):
+            sampler = samplers.fit_mixture(model, seen, n_components=arguments.mixture, seed=arguments.seed)
+        images = sampler.sample(arguments.n, seed=arguments.seed)
+    elif not hasattr(model, "sample"):
+        raise ZooError(
+            f"{arguments.preset} is of the family {model.preset.family}, which has no prior to sample from; "
+            "with codes, it takes --mixture"
+        )
+    else:
+        labels = {} if arguments.label is None else {"labels": [arguments.label] * arguments.n}
+        if labels and not getattr(model, "n_classes", 0):
+            raise ZooError(f"--label goes with a conditional model. Received: {arguments.preset}")
+        images = model.sample(arguments.n, seed=arguments.seed, **labels)
     print(plots.grid(images, arguments.out or f"{model.preset.name}_samples.png"))
 
 

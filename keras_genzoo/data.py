@@ -189,6 +189,11 @@ def binarize_fixed(images, *, seed):
     return np.where(draws < images.astype("float32") / 255, 255, 0).astype("uint8")
 
 
+def as_seen(pixels, *, binarize, seed=0):
+    """uint8 images as a model trained with `binarize` takes them, float32 in [0, 1]: binarised once, or as they are."""
+    return to_unit(binarize_fixed(pixels, seed=seed) if binarize else pixels)
+
+
 def to_unit(images):
     """uint8 images -> float32 in [0, 1]."""
     return images.astype("float32") / 255

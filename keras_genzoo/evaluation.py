@@ -109,8 +109,7 @@ class _Test:
 
     def as_seen(self, pixels):
         """uint8 images as the preset's model takes them."""
-        binarize = self.preset.data.binarize == "dynamic"
-        return data.to_unit(data.binarize_fixed(pixels, seed=self.protocol.seed) if binarize else pixels)
+        return data.as_seen(pixels, binarize=self.preset.data.binarize, seed=self.protocol.seed)
 
     def row(self, metric, value, unit, protocol, *, n=None, split="test"):
         return {

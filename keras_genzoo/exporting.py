@@ -121,8 +121,7 @@ def _example_inputs(model, twin, split, count, data_dir):
     wanted = {tensor.name for endpoint in endpoints.values() for tensor in endpoint.inputs}
     if wanted & {"images", "labels"}:
         pixels, labels = zoo.arrays(model, split, data_dir=data_dir)
-        pixels = pixels[:count]
-        values["images"] = data.to_unit(data.binarize_fixed(pixels, seed=0) if model.preset.data.binarize else pixels)
+        values["images"] = data.as_seen(pixels[:count], binarize=model.preset.data.binarize)
         if "labels" in wanted:
             values["labels"] = labels[:count].astype("int32")
     if hasattr(twin, "sample"):

@@ -40,6 +40,8 @@ def fit_mixture(model, images, *, n_components=10, seed=0):
     """
     if not hasattr(model, "codes") or getattr(model, "n_classes", 0):
         raise ZooError(f"A mixture needs a model with codes that no label changes. Received: {model.name}")
+    if n_components < 1:
+        raise ZooError(f"`n_components` must be >= 1. Received: {n_components}")
     try:
         from sklearn.mixture import GaussianMixture
     except ImportError:

@@ -383,5 +383,4 @@ def _pretrained(name, n):
 def _test_images(n, *, binarize=True):
     """The first n test images of MNIST, binarised as `evaluate` does, and their labels."""
     pixels, labels = data.arrays("mnist", "test")
-    seen = data.binarize_fixed(pixels, seed=0) if binarize else pixels
-    return data.to_unit(seen[:n]), labels[:n]
+    return data.as_seen(pixels, binarize=binarize)[:n], labels[:n]

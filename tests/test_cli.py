@@ -68,6 +68,19 @@ def test_sample_writes_a_picture(tmp_path):
     assert imread(tmp_path / "deep" / "four.png").shape[:2] == ((2 * 30 + 2) * 2, (2 * 30 + 2) * 2)
 
 
+def test_sample_from_a_mixture_takes_autoencoders_too(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    from matplotlib.image import imread
+
+    from keras_genzoo import zoo
+
+    arrays = zoo.arrays
+    monkeypatch.setattr(zoo, "arrays", lambda *a, **k: tuple(x[:2000] for x in arrays(*a, **k)))  # for its time
+    assert cli.main(["sample", "ae_mnist", "-n", "4", "--mixture", "2", "--out", str(tmp_path / "four.png")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "four.png")
+    assert imread(tmp_path / "four.png").std() > 0.1
+
+
 def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path):
     done = run("train", f"./{tiny_preset.name}", "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -100,6 +113,10 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path):
         (["sample", "vae_mnist", "--seed", "-1"], "`seed` must be an integer >= 0, or None. Received: -1"),
         (["evaluate", "dcgan_mnist", "--n-samples", "1", "--n-images", "20"], "n >= 2"),
         (["sample", "ae_mnist"], "has no prior to sample from"),
+        (["sample", "vae_mnist", "--label", "3"], "--label goes with a conditional model. Received: vae_mnist"),
+        (["sample", "vae_mnist", "--mixture", "0"], "`n_components` must be >= 1. Received: 0"),
+        (["sample", "dcgan_mnist", "--mixture", "3"], "needs a model with codes"),
+        (["study", "beta", "--epochs", "0"], "`epochs` must be >= 1"),
         (["sample", "vae_mnist", "-n", "1", "--out", "/proc/x/y.png"], "Cannot write"),
         (["plot", "classifier_mnist"], "has nothing for --kind showcase"),
         (["export", "vae_mnist", "--quantize", "int8"], "`quantize` needs format='litert'"),

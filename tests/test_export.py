@@ -170,8 +170,7 @@ def test_a_stranger_recomputes_the_likelihood_from_the_saved_model(name, tmp_pat
         path = gz.export(model, tmp_path, data_dir=DATA_DIR)
     except MissingDataError as error:
         pytest.skip(str(error))
-    binarize = model.preset.data.binarize
-    images = gz.data.to_unit(gz.data.binarize_fixed(pixels, seed=0) if binarize else pixels)
+    images = gz.data.as_seen(pixels, binarize=model.preset.data.binarize)
     np.save(tmp_path / "x.npy", images)
     done = subprocess.run([sys.executable, "-c", STRANGER, path, tmp_path / "x.npy"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
