@@ -219,7 +219,7 @@ def test_every_family_trains_on_a_folder_and_loads_back(tmp_path, photos, name):
 
 
 def test_a_run_too_short_for_its_warm_up_is_told(tmp_path, photos):
-    with pytest.warns(UserWarning, match=r"`model.warmup_steps` is 10000, but this training has 1 steps"):
+    with pytest.warns(UserWarning, match=r"`model.warmup_steps` is 5000, but this training has 1 steps"):
         gz.train("vae_mnist", tmp_path / "v", data=f"folder:{photos}", epochs=1, verbose=0)
 
 

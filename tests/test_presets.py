@@ -131,7 +131,7 @@ def test_headlines_can_be_measured_again_from_the_weights():
 @pytest.mark.parametrize(
     ("replaced", "complaint"),
     [
-        (("latent_dim: 40", "latent_dims: 40"), r"unknown key `model.latent_dims`. Did you mean latent_dim\?"),
+        (("latent_dim: 40", "latent_dims: 40"), r"unknown key `model.latent_dims`. Did you mean latent_dim"),
         (("epochs:", "epoch:"), r"unknown key `training.epoch`. Did you mean epochs\?"),
         (("family: vae", "familly: vae"), r"unknown key `familly`. Did you mean family\?|key `family` is missing"),
         (("{name: adam,", "{name: adam, momentums: 1,"), r"unknown key `training.optimizers.optimizer.momentums`"),
