@@ -208,7 +208,7 @@ def test_gaussian_refuses_sigma(sigma):
         distributions.Gaussian(sigma=sigma)
 
 
-@pytest.mark.parametrize("logit", [-30.0, -3.0, -0.2, -0.05, 0.0, 1e-4, 0.0999, 0.1001, 2.0, 60.0])
+@pytest.mark.parametrize("logit", [-30.0, -3.0, -1.2, -0.2, -0.05, 0.0, 1e-4, 0.0999, 0.1001, 0.7, 2.0, 60.0])
 def test_continuous_bernoulli_is_a_density_with_the_mean_it_tells(logit):
     x = np.linspace(0, 1, 40_001)
     likelihood = distributions.ContinuousBernoulli()

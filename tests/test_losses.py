@@ -281,7 +281,7 @@ def test_iwae_loss_has_the_gradient_of_detached_normalised_weights():
 
 
 def test_free_bits_raise_only_latents_below_the_minimum():
-    kl = np.float32([[0.1, 2.0, 0.0], [0.3, 4.0, 0.0]])  # means 0.2, 3, 0
+    kl = np.float32([[0.1, 0.2, 0.0], [0.3, 5.8, 0.0]])  # means 0.2, 3, 0: the minimum is of the mean, not of each
     np.testing.assert_allclose(losses.free_bits(kl, minimum=0.5), [0.5 + 3 + 0.5] * 2, rtol=1e-6)
     np.testing.assert_allclose(losses.free_bits(kl, minimum=0.0), [0.2 + 3] * 2, rtol=1e-6)
     gradient = _gradient(lambda value: losses.free_bits(value, minimum=0.5)[0], kl)

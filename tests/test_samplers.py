@@ -32,7 +32,15 @@ def test_draws_lie_where_the_codes_do(name, images):
 
 
 def test_the_seed_decides_and_components_are_mixed(images, tiny):
-    sampler = samplers.fit_mixture(tiny("autoencoder", compiled=False), images[:300], n_components=2)
+    model = tiny("autoencoder", compiled=False)
+    sampler = samplers.fit_mixture(model, images[:300], n_components=2)
+    drawn = sampler.mixture.predict(model.codes(images[:300]).astype("float64"))
+    assert len(set(drawn)) == 2
+    seen, decode = [], model.decode
+    model.decode = lambda z: seen.append(z) or decode(z)
+    sampler.sample(200, seed=0)
+    component = sampler.mixture.predict(seen[0].astype("float64"))
+    assert 20 < np.sum(component[1:] != component[:-1])  # one after the other would change once
     np.testing.assert_array_equal(sampler.sample(5, seed=1), sampler.sample(5, seed=1))
     assert np.any(sampler.sample(5, seed=1) != sampler.sample(5, seed=2))
 
