@@ -86,6 +86,68 @@ def apply(spec, x, *, seed):
     return CORRUPTIONS[spec["name"]](x, level=level, seed=seed + 1 if isinstance(seed, int) else seed)
 
 
+def brightness(x, *, seed):
+    """Adds one number in [-0.5, 0.5) to each image (DiffAugment, Zhao et al. 2020)."""
+    return x + random.uniform((ops.shape(x)[0], 1, 1, 1), -0.5, 0.5, dtype="float32", seed=seed)
+
+
+def contrast(x, *, seed):
+    """Scales each image about its mean by 0.5 to 1.5 (DiffAugment)."""
+    factor = random.uniform((ops.shape(x)[0], 1, 1, 1), 0.5, 1.5, dtype="float32", seed=seed)
+    mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)
+    return mean + factor * (x - mean)
+
+
+def translation(x, *, seed):
+    """Moves each image by up to an eighth of its sides in whole pixels, zeros moving in (DiffAugment)."""
+    (batch, height, width) = ops.shape(x)[:3]
+    u = random.uniform((2, batch), dtype="float32", seed=seed)
+    shifts = []
+    for size, draw in zip((height, width), (u[0], u[1]), strict=True):
+        most = (size + 4) // 8
+        shifts.append(ops.cast(draw * (2 * most + 1), "int32") - most)
+    for axis, size, shift in zip((1, 2), (height, width), shifts, strict=True):
+        index = ops.arange(size)[None, :] - shift[:, None]
+        inside = ops.logical_and(index >= 0, index < size)
+        shape = (batch, size, 1, 1) if axis == 1 else (batch, 1, size, 1)
+        # A matrix of 0 and 1 per image: a gather along one axis has no batched form in keras.ops.
+        picks = ops.one_hot(ops.clip(index, 0, size - 1), size, dtype="float32")
+        x = ops.einsum("bij,bjwc->biwc" if axis == 1 else "bij,bhjc->bhic", picks, x)
+        x = x * ops.reshape(ops.cast(inside, "float32"), shape)
+    return x
+
+
+def cutout(x, *, seed):
+    """Sets a square of half the sides, centred anywhere in each image, to 0 (DiffAugment)."""
+    (batch, height, width) = ops.shape(x)[:3]
+    u = random.uniform((2, batch, 1), dtype="float32", seed=seed)
+    hidden = []
+    for size, draw in zip((height, width), (u[0], u[1]), strict=True):
+        centre = ops.floor(draw * size)
+        hidden.append(ops.abs(ops.cast(ops.arange(size), "float32")[None, :] - centre) < size / 4)
+    square = ops.logical_and(hidden[0][:, :, None, None], hidden[1][:, None, :, None])
+    return ops.where(square, 0.0, x)
+
+
+AUGMENTATIONS = {"brightness": brightness, "contrast": contrast, "translation": translation, "cutout": cutout}
+
+
+def diff_augment(x, policies, *, seed):
+    """Images under every policy in turn, each image with draws of its own; gradients flow through all of them.
+
+    Args:
+        x: `(batch, H, W, C)`.
+        policies: Keys of `AUGMENTATIONS`; of none, x comes back as it is.
+        seed: A `keras.random.SeedGenerator`.
+
+    Returns:
+        float32, shaped like x; not clipped to [0, 1], or gradients would stop there.
+    """
+    for policy in policies:
+        x = AUGMENTATIONS[policy](ops.cast(x, "float32"), seed=seed)
+    return x
+
+
 def check_spec(spec):
     """A corruption spec once name and range are right, or None for None; else a ValueError."""
     if spec is None:

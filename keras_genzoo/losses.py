@@ -4,6 +4,9 @@ Every loss returns one float32 value per example, shape `(batch,)`; the caller t
 pixels and latents, so that likelihood terms are in nats per image whatever the image size.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from keras import ops
 
 
@@ -184,7 +187,7 @@ def kl_decomposition(log_q_pairs, *, log_q, log_p, dataset_size):
     return _float32(log_q) - log_q_z, log_q_z - log_prod_q_z, log_prod_q_z - _float32(log_p)
 
 
-def discriminator_loss(*, real_logits, fake_logits):
+def discriminator_loss(*, real_logits, fake_logits, real_target=1.0):
     """The discriminator's side of the GAN game (Goodfellow et al. 2014, eq. 1), which it maximises as V(D, G).
 
         -V(D, G) = -log D(x) - log(1 - D(G(z))),    D = sigmoid(logits)
@@ -194,11 +197,15 @@ def discriminator_loss(*, real_logits, fake_logits):
     Args:
         real_logits: Logits of real images, `(batch,)`.
         fake_logits: Logits of generated images, `(batch,)`.
+        real_target: What D shall say of real images, in (0, 1]. Below 1 it is one-sided label smoothing (Salimans et
+            al. 2016, section 3.4): the cross-entropy with that target, and no change for generated images.
 
     Returns:
         `(batch,)` float32, in nats, >= 0.
     """
-    return ops.softplus(-_float32(real_logits)) + ops.softplus(_float32(fake_logits))
+    real = _float32(real_logits)
+    says_real = real_target * ops.softplus(-real) + (1 - real_target) * ops.softplus(real)
+    return says_real + ops.softplus(_float32(fake_logits))
 
 
 def minimax_generator_loss(*, fake_logits):
@@ -223,7 +230,120 @@ def non_saturating_generator_loss(*, fake_logits):
     return ops.softplus(-_float32(fake_logits))
 
 
-GENERATOR_LOSSES = {"minimax": minimax_generator_loss, "non_saturating": non_saturating_generator_loss}
+def least_squares_discriminator_loss(*, real_logits, fake_logits):
+    """The discriminator's side of the least squares game (Mao et al. 2017, eq. 9, a = 0 and b = 1).
+
+        L = 1/2 (D(x) - 1)^2 + 1/2 D(G(z))^2,    D = logits
+
+    Returns:
+        `(batch,)` float32, >= 0.
+    """
+    return 0.5 * ops.square(_float32(real_logits) - 1) + 0.5 * ops.square(_float32(fake_logits))
+
+
+def least_squares_generator_loss(*, fake_logits):
+    """The generator's side of the least squares game (Mao et al. 2017, eq. 9, c = 1): L = 1/2 (D(G(z)) - 1)^2.
+
+    Returns:
+        `(batch,)` float32, >= 0.
+    """
+    return 0.5 * ops.square(_float32(fake_logits) - 1)
+
+
+def wasserstein_critic_loss(*, real_logits, fake_logits):
+    """The critic's estimate of the negative Wasserstein-1 distance (Arjovsky, Chintala & Bottou 2017, eq. 2).
+
+        L = f(G(z)) - f(x),    f = logits, which must be Lipschitz: clip weights, or penalise gradients
+
+    Returns:
+        `(batch,)` float32, any sign.
+    """
+    return _float32(fake_logits) - _float32(real_logits)
+
+
+def wasserstein_generator_loss(*, fake_logits):
+    """The generator's side of the Wasserstein game (Arjovsky, Chintala & Bottou 2017, algorithm 1), and of the hinge
+    game (Miyato et al. 2018, eq. 17): L = -f(G(z)).
+
+    Returns:
+        `(batch,)` float32, any sign.
+    """
+    return -_float32(fake_logits)
+
+
+def hinge_discriminator_loss(*, real_logits, fake_logits):
+    """The discriminator's side of the hinge game (Miyato et al. 2018, eq. 16; Lim & Ye 2017).
+
+        L = max(0, 1 - D(x)) + max(0, 1 + D(G(z)))
+
+    Returns:
+        `(batch,)` float32, >= 0.
+    """
+    return ops.relu(1 - _float32(real_logits)) + ops.relu(1 + _float32(fake_logits))
+
+
+def relativistic_loss(*, wins, loses):
+    """The relativistic paired game (Jolicoeur-Martineau 2019, eq. 7): of two logits, one shall be above the other.
+
+        L = -log s(D(wins) - D(loses))
+
+    The discriminator wants real images to win; the generator plays the same game with the sides exchanged.
+
+    Args:
+        wins, loses: Logits, `(batch,)` each.
+
+    Returns:
+        `(batch,)` float32, in nats, > 0; log 2 where both are equal.
+    """
+    return ops.softplus(_float32(loses) - _float32(wins))
+
+
+def gradient_penalty(gradients):
+    """What keeps a critic's slope at 1 between real and generated images (Gulrajani et al. 2017, eq. 3).
+
+        L = (|df/dx| - 1)^2
+
+    Args:
+        gradients: Of the critic with respect to its input, `(batch, ...)`.
+
+    Returns:
+        `(batch,)` float32, >= 0. Its own gradient is finite at 0, where that of a bare square root is not.
+    """
+    return ops.square(ops.sqrt(squared_norm(gradients) + 1e-12) - 1)
+
+
+def squared_norm(gradients):
+    """|g|^2, the zero-centred gradient penalty R1 (at real images) and R2 (at generated ones) of Mescheder et al. 2018
+    (eq. 9 and 10), which have gamma / 2 before it.
+
+    Returns:
+        `(batch,)` float32, >= 0.
+    """
+    return sum_per_example(ops.square(_float32(gradients)))
+
+
+class Game(NamedTuple):
+    """The two sides of an adversarial game: functions of `real_logits` and `fake_logits`, `(batch,)` -> `(batch,)`."""
+
+    discriminator: Callable
+    generator: Callable
+
+
+def _of_fakes(loss):
+    return lambda *, real_logits, fake_logits: loss(fake_logits=fake_logits)
+
+
+GAMES = {
+    "minimax": Game(discriminator_loss, _of_fakes(minimax_generator_loss)),
+    "non_saturating": Game(discriminator_loss, _of_fakes(non_saturating_generator_loss)),
+    "least_squares": Game(least_squares_discriminator_loss, _of_fakes(least_squares_generator_loss)),
+    "wasserstein": Game(wasserstein_critic_loss, _of_fakes(wasserstein_generator_loss)),
+    "hinge": Game(hinge_discriminator_loss, _of_fakes(wasserstein_generator_loss)),
+    "relativistic": Game(
+        lambda *, real_logits, fake_logits: relativistic_loss(wins=real_logits, loses=fake_logits),
+        lambda *, real_logits, fake_logits: relativistic_loss(wins=fake_logits, loses=real_logits),
+    ),
+}
 
 
 def sum_per_example(values):

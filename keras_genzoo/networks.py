@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_genzoo.layers import GatedDense
 
@@ -153,7 +153,9 @@ def dcgan_discriminator(
         raise ValueError(f"`norm` must be 'batch', 'spectral' or 'none'. Received: {norm!r}")
 
     def bounded(layer, dtype):
-        return layers.SpectralNormalization(layer, dtype=dtype) if norm == "spectral" else layer
+        if norm != "spectral":
+            return layer
+        return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
 
     images = keras.Input(image_shape, name="images")
     h = images
@@ -165,9 +167,7 @@ def dcgan_discriminator(
         h = layers.LeakyReLU(0.2, dtype=dtype)(h)
         if dropout:
             h = layers.Dropout(dropout, dtype=dtype)(h)
-    h = layers.Flatten(dtype=dtype)(h)
-    logit = bounded(layers.Dense(1, dtype="float32", name="logit"), "float32")(h)
-    return images, layers.Reshape((), dtype="float32", name="logits")(logit)
+    return images, _logit(h, bounded)
 
 
 def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], units: int, dropout: float = 0.0):
@@ -182,6 +182,72 @@ def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], unit
     h = layers.Dropout(dropout, dtype=dtype)(layers.Flatten(dtype=dtype)(h))
     features = layers.Dense(units, activation="relu", dtype="float32", name="features")(h)
     return images, {"features": features, **_heads(layers.Dropout(dropout, dtype="float32")(features), outputs)}
+
+
+def mlp_generator(
+    *,
+    latent_dim,
+    image_shape,
+    dtype=None,
+    units: list[int],
+    activation: str = "relu",
+    batch_norm: bool = False,
+):
+    """Codes -> dense layers of `units`, with BatchNorm or not -> images in [0, 1], by a sigmoid."""
+    z = keras.Input((latent_dim,), name="z")
+    h = z
+    for i, width in enumerate(units):
+        h = layers.Dense(width, dtype=dtype, name=f"hidden_{i}")(h)
+        if batch_norm:
+            h = layers.BatchNormalization(momentum=0.9, dtype=dtype)(h)
+        h = layers.Activation(activation, dtype=dtype)(h)
+    h = layers.Dense(math.prod(image_shape), activation="sigmoid", dtype="float32", name="pixels")(h)
+    return z, layers.Reshape(image_shape, dtype="float32", name="images")(h)
+
+
+def mlp_discriminator(
+    *,
+    image_shape,
+    dtype=None,
+    units: list[int],
+    activation: str = "leaky_relu",
+    maxout: int = 1,
+    norm: Literal["spectral", "none"] = "none",
+    dropout: float = 0.0,
+):
+    """Images -> dense layers of `units` -> one logit.
+
+    `maxout`: of so many linear pieces per unit the largest (Goodfellow et al. 2013), in place of the activation.
+    `dropout`: a rate in [0, 1) after each layer.
+    """
+    _check_dropout(dropout)
+    if maxout < 1:
+        raise ValueError(f"`maxout` must be >= 1. Received: {maxout}")
+
+    def bounded(layer, dtype):
+        if norm != "spectral":
+            return layer
+        return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
+
+    images = keras.Input(image_shape, name="images")
+    h = layers.Flatten(dtype=dtype)(images)
+    for i, width in enumerate(units):
+        h = bounded(layers.Dense(width * maxout, dtype=dtype, name=f"hidden_{i}"), dtype)(h)
+        if maxout > 1:
+            h = layers.Reshape((width, maxout), dtype=dtype)(h)
+            h = ops.max(h, axis=-1)
+        else:
+            h = layers.Activation(activation, dtype=dtype)(h)
+        if dropout:
+            h = layers.Dropout(dropout, dtype=dtype)(h)
+    return images, _logit(h, bounded)
+
+
+def _logit(h, bounded):
+    """One number per image, in float32. The input of the layer `features` are the features of a projection."""
+    h = layers.Flatten(dtype="float32", name="features")(h)
+    h = bounded(layers.Dense(1, dtype="float32", name="logit"), "float32")(h)
+    return layers.Reshape((), dtype="float32", name="logits")(h)
 
 
 def _check_dropout(dropout):
@@ -229,5 +295,7 @@ BUILDERS = {
     "conv_decoder": conv_decoder,
     "dcgan_generator": dcgan_generator,
     "dcgan_discriminator": dcgan_discriminator,
+    "mlp_generator": mlp_generator,
+    "mlp_discriminator": mlp_discriminator,
     "cnn_classifier": cnn_classifier,
 }

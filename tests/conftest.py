@@ -27,6 +27,7 @@ TINY = {
         "network": {"name": "cnn_classifier", "filters": [4, 8], "units": 8, "dropout": 0.1},
     },
 }
+_UNNORMED = {"name": "dcgan_discriminator", "filters": [4, 8], "kernel_size": 4, "norm": "none"}
 # What a family becomes with other parts: name -> family and the options that make it.
 VARIANTS = {
     "vae with a flow prior and posterior, iwae": (
@@ -52,6 +53,39 @@ VARIANTS = {
                 "top": {"name": "realnvp", "n_layers": 2, "units": [8]},
             },
             "posterior": {"name": "hierarchical", "top_dim": 2, "units": [8], "context_dim": 3},
+        },
+    ),
+    "gan, relativistic with r1 and r2": (
+        "gan",
+        {"game": "relativistic", "r1": 1.0, "r2": 1.0, "discriminator": _UNNORMED},
+    ),
+    "gan, wasserstein with gradient penalty": (
+        "gan",
+        {
+            "game": "wasserstein",
+            "gradient_penalty": 10.0,
+            "n_critic": 2,
+            "generator": {"name": "mlp_generator", "units": [8], "batch_norm": True},
+            "discriminator": {"name": "mlp_discriminator", "units": [8], "maxout": 2},
+        },
+    ),
+    "gan, packed and augmented, lazy r1": (
+        "gan",
+        {
+            "pack": 2,
+            "r1": 1.0,
+            "penalty_interval": 2,
+            "augment": ["brightness", "contrast", "translation", "cutout"],
+            "discriminator": _UNNORMED,
+        },
+    ),
+    "conditional gan": (
+        "gan",
+        {
+            "n_classes": 10,
+            "conditioning": "projection",
+            "game": "hinge",
+            "discriminator": {**_UNNORMED, "norm": "spectral"},
         },
     ),
     "conditional vae": ("vae", {"n_classes": 10, "likelihood": "discretized_logistic"}),

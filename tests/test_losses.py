@@ -59,6 +59,32 @@ LOSSES = {
         losses.discriminator_loss,
         {"real_logits": 6 * _images(s, shape=()) - 3, "fake_logits": 6 * _images(s + 1, shape=()) - 3},
     ),
+    "least_squares_discriminator_loss": lambda s: (
+        losses.least_squares_discriminator_loss,
+        {"real_logits": 6 * _images(s, shape=()) - 3, "fake_logits": 6 * _images(s + 1, shape=()) - 3},
+    ),
+    "wasserstein_critic_loss": lambda s: (
+        losses.wasserstein_critic_loss,
+        {"real_logits": 6 * _images(s, shape=()) - 3, "fake_logits": 6 * _images(s + 1, shape=()) - 3},
+    ),
+    "hinge_discriminator_loss": lambda s: (
+        losses.hinge_discriminator_loss,
+        {"real_logits": 6 * _images(s, shape=()) - 3, "fake_logits": 6 * _images(s + 1, shape=()) - 3},
+    ),
+    "least_squares_generator_loss": lambda s: (
+        losses.least_squares_generator_loss,
+        {"fake_logits": 6 * _images(s, shape=()) - 3},
+    ),
+    "wasserstein_generator_loss": lambda s: (
+        losses.wasserstein_generator_loss,
+        {"fake_logits": 6 * _images(s, shape=()) - 3},
+    ),
+    "relativistic_loss": lambda s: (
+        losses.relativistic_loss,
+        {"wins": 6 * _images(s, shape=()) - 3, "loses": 6 * _images(s + 1, shape=()) - 3},
+    ),
+    "gradient_penalty": lambda s: (losses.gradient_penalty, {"gradients": _images(s) - 0.5}),
+    "squared_norm": lambda s: (losses.squared_norm, {"gradients": _images(s) - 0.5}),
     "minimax_generator_loss": lambda s: (
         losses.minimax_generator_loss,
         {"fake_logits": 6 * _images(s, shape=()) - 3},
@@ -99,10 +125,6 @@ def test_table_covers_every_loss():
     }
     # Of the batch, not of each example: kl_sparsity (tests/test_regularizers.py), and the two tested below.
     assert functions - {"sum_per_example", "kl_sparsity", "free_bits", "kl_decomposition"} == set(LOSSES)
-    assert {
-        "minimax": losses.minimax_generator_loss,
-        "non_saturating": losses.non_saturating_generator_loss,
-    } == losses.GENERATOR_LOSSES
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -373,10 +395,64 @@ def test_minimax_saturates_where_non_saturating_does_not():
     np.testing.assert_allclose(non_saturating, [-1.0], rtol=1e-7)
 
 
-def test_both_generator_losses_pull_the_same_way():
-    fake = np.linspace(-5, 5, 11, dtype="float32")
-    for loss in losses.GENERATOR_LOSSES.values():
-        assert (_gradient(lambda logits, loss=loss: loss(fake_logits=logits), fake) < 0).all()
+@pytest.mark.parametrize("game", losses.GAMES)
+def test_every_game_pulls_the_same_way(game):
+    """D raises real logits and lowers fake ones, G raises fake ones; at a start where no side has won."""
+    real, fake = np.float32([0.3, -0.2]), np.float32([-0.1, 0.4])
+    sides = losses.GAMES[game]
+    by_real = _gradient(lambda v: sides.discriminator(real_logits=v, fake_logits=fake), real)
+    by_fake = _gradient(lambda v: sides.discriminator(real_logits=real, fake_logits=v), fake)
+    by_g = _gradient(lambda v: sides.generator(real_logits=real, fake_logits=v), fake)
+    assert (by_real < 0).all()
+    assert (by_fake > 0).all()
+    assert (by_g < 0).all()
+
+
+def test_games_of_known_logits():
+    """By hand at D(x) = 0.5 and D(G(z)) = -2."""
+    logits = {"real_logits": np.float32([0.5]), "fake_logits": np.float32([-2.0])}
+    expected = {
+        "minimax": (math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-2)), -math.log1p(math.exp(-2))),
+        "non_saturating": (math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-2)), math.log1p(math.exp(2))),
+        "least_squares": (0.5 * 0.25 + 0.5 * 4, 0.5 * 9),
+        "wasserstein": (-2.5, 2.0),
+        "hinge": (0.5, 2.0),
+        "relativistic": (math.log1p(math.exp(-2.5)), math.log1p(math.exp(2.5))),
+    }
+    assert set(expected) == set(losses.GAMES)
+    for game, (discriminator, generator) in expected.items():
+        assert float(losses.GAMES[game].discriminator(**logits)[0]) == pytest.approx(discriminator, rel=1e-6)
+        assert float(losses.GAMES[game].generator(**logits)[0]) == pytest.approx(generator, rel=1e-6)
+
+
+def test_hinge_stops_at_its_margin():
+    real, fake = np.float32([1.5, 0.5]), np.float32([-3.0, 0.0])
+    np.testing.assert_allclose(losses.hinge_discriminator_loss(real_logits=real, fake_logits=fake), [0.0, 1.5])
+
+
+def test_smoothed_labels_are_best_where_d_says_the_target():
+    """One-sided: the loss of real images is least at D(x) = 0.9, that of generated ones as it was."""
+    logit = math.log(9)
+    slope = _gradient(
+        lambda v: losses.discriminator_loss(real_logits=v, fake_logits=0 * v, real_target=0.9),
+        np.float32([logit - 1, logit, logit + 1]),
+    )
+    assert slope[0] < -0.01 < slope[1] < 0.01 < slope[2]
+    assert slope[1] == pytest.approx(0, abs=1e-6)
+    fake = np.float32([-3.0, 2.0])
+    apart = [
+        losses.discriminator_loss(real_logits=0 * fake, fake_logits=fake, real_target=t).numpy() for t in (1.0, 0.9)
+    ]
+    np.testing.assert_allclose(apart[0], apart[1], rtol=1e-6)  # at logit 0 the target does not matter
+
+
+def test_gradient_penalty_is_of_the_norm_per_example():
+    gradients = np.zeros((3, 2, 2, 1), "float32")
+    gradients[0, 0] = [[3], [4]]
+    gradients[1, 0, 0] = 1
+    np.testing.assert_allclose(losses.gradient_penalty(gradients), [16, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(losses.squared_norm(gradients), [25, 1, 0])
+    assert np.isfinite(_gradient(losses.gradient_penalty, gradients)).all()  # at 0 the root's slope is infinite
 
 
 def test_optimum_of_the_game():

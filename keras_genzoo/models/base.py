@@ -142,6 +142,18 @@ class ZooModel(keras.Model):
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return losses, aux
 
+    @staticmethod
+    def input_gradient(function, x):
+        """`(function(x), d sum(function(x)) / dx)`: per example, the gradient of its own output where no layer mixes
+        examples. To be taken inside `minimize`, whose tape differentiates it once more.
+        """
+        x = ops.cast(x, "float32")
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            values = function(x)
+            total = ops.sum(values)  # inside the tape, or there would be nothing to differentiate
+        return values, tape.gradient(total, x)
+
     def track(self, **losses):
         """Adds per-example losses to the running means and returns all means, for the end of a step."""
         for name, values in losses.items():
@@ -156,6 +168,40 @@ class ZooModel(keras.Model):
     def images_of(batch):
         """The images of a batch from fit: `x`, or the first of `(x, y)`."""
         return keras.utils.unpack_x_y_sample_weight(batch)[0]
+
+    # === Labels, of a conditional model: one with `n_classes` > 0 ===
+
+    n_classes = 0
+
+    def images_and_labels(self, batch):
+        """The images of a batch from fit and their labels, int32; None where the model knows no classes."""
+        x, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if not self.n_classes:
+            return x, None
+        if labels is None:
+            raise ZooError(f"{type(self).__name__} with n_classes needs images and labels. Received: images alone")
+        return x, ops.cast(ops.reshape(labels, (-1,)), "int32")
+
+    def with_labels(self, z, labels):
+        """Codes with their labels behind them, one-hot: `(n, latent_dim + n_classes)`."""
+        if not self.n_classes:
+            return z
+        return ops.concatenate([z, ops.one_hot(labels, self.n_classes, dtype="float32")], axis=1)
+
+    def checked_labels(self, labels, n):
+        """`[labels]` as an int32 array of n classes, or `[]` where the model knows none; a ZooError on others."""
+        if not self.n_classes:
+            if labels is not None:
+                raise ZooError("This model knows no classes; `labels` goes with a conditional one")
+            return []
+        if labels is None:
+            raise ZooError(f"A conditional model needs `labels`: {n} integers in 0..{self.n_classes - 1}")
+        labels = np.asarray(labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise ZooError(f"`labels` must be {n} integers. Received: shape {labels.shape}, dtype {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= self.n_classes:
+            raise ZooError(f"`labels` must be in 0..{self.n_classes - 1}. Received: {labels.min()}..{labels.max()}")
+        return [labels.astype("int32")]
 
     # === State ===
 

@@ -1,29 +1,53 @@
-"""The generative adversarial network (Goodfellow et al. 2014), with an averaged generator."""
+"""The generative adversarial network (Goodfellow et al. 2014): the game and what regularises it are parts."""
 
+import math
 from typing import ClassVar, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_genzoo import losses, networks
+from keras_genzoo import corruptions, losses, networks
 from keras_genzoo.models.base import ZooModel, check_count, check_spec
+
+_PENALTIES = ("gradient_penalty", "r1", "r2")
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
 class GAN(ZooModel):
     """min_G max_D V(D, G): a generator G(z), z ~ N(0, I), against a discriminator D.
 
-    Each training step moves D once, then G once against the D just moved. G(z) is computed once and serves both.
-    Samples, `predict` and exports come from `ema_generator`, an exponential moving average of G's weights and
-    BatchNorm statistics.
+    Each training step moves D once, and every `n_critic`-th then G against the D just moved; with `n_critic` 1, G(z) is
+    computed once and serves both. Samples, `predict` and exports come from `ema_generator`, an exponential moving
+    average of G's weights and BatchNorm statistics.
 
     Args:
         image_shape: `(height, width, channels)`.
         latent_dim: Size of z, >= 1.
         generator, discriminator: Network specs, e.g. `{"name": "dcgan_generator", "filters": [128, 64]}`.
-        game: "non_saturating" (G maximises log D(G(z))) or "minimax" (G minimises log(1 - D(G(z)))).
-        ema_decay: Decay of the average per step, in [0, 1). It ramps up: min(ema_decay, (1 + t) / (10 + t)).
-        seed, dtype, name: See `ZooModel`.
+        game: A key of `losses.GAMES`: "non_saturating", "minimax", "least_squares", "wasserstein", "hinge" or
+            "relativistic" (pairs of a real and a generated image).
+        n_critic: Steps of D for one of G, >= 1.
+        gradient_penalty: Weight lambda of `losses.gradient_penalty`, at points between real and generated images.
+        r1, r2: Weights gamma of half the `losses.squared_norm` of D's gradient at real (R1) and generated (R2) images.
+        penalty_interval: Penalties are taken every so many steps of D, times as much (Karras et al. 2020, app. B).
+        weight_clip: Bound on every weight of D after its step (Arjovsky et al. 2017); 0: none.
+        label_smoothing: One-sided: D shall say 1 - label_smoothing of real images (Salimans et al. 2016), for
+            "minimax" and "non_saturating".
+        pack: D judges so many images at a time, of one kind, stacked as channels (Lin et al. 2018, PacGAN). It must
+            divide the batch.
+        augment: DiffAugment (Zhao et al. 2020): policies of `corruptions.AUGMENTATIONS` for all that D sees, in G's
+            step, too.
+        n_classes: Classes of labels that G and D are told (Mirza & Osindero 2014); 0: none. `fit` then takes
+            `(images, labels)`.
+        conditioning: How D is told: "concat", the label as one more channel, painted by a dense layer; or "projection",
+            the inner product of its features with a learned vector per class (Miyato & Koyama 2018, eq. 3).
+        ema_decay: Decay of the average per step of G, in [0, 1). It ramps up: min(ema_decay, (1 + t) / (10 + t)).
+        seed, dtype, name: See `ZooModel`. With penalties D is float32 whatever the policy: their second derivatives
+            are.
+
+    Raises:
+        ValueError: Combinations known to break, with the reason.
 
     Example:
         >>> gan = GAN(latent_dim=64, generator={"name": "dcgan_generator", "filters": [64, 32]},
@@ -42,7 +66,18 @@ class GAN(ZooModel):
         latent_dim: int,
         generator: dict,
         discriminator: dict,
-        game: Literal["non_saturating", "minimax"] = "non_saturating",
+        game: str = "non_saturating",
+        n_critic: int = 1,
+        gradient_penalty: float = 0.0,
+        r1: float = 0.0,
+        r2: float = 0.0,
+        penalty_interval: int = 1,
+        weight_clip: float = 0.0,
+        label_smoothing: float = 0.0,
+        pack: int = 1,
+        augment: list[str] = (),
+        n_classes: int = 0,
+        conditioning: Literal["concat", "projection"] = "concat",
         ema_decay: float = 0.999,
         seed: int | None = None,
         dtype=None,
@@ -51,26 +86,62 @@ class GAN(ZooModel):
         # === Config ===
         super().__init__(image_shape=image_shape, seed=seed, dtype=dtype, name=name)
         self.latent_dim = check_count(latent_dim, "latent_dim")
-        if game not in losses.GENERATOR_LOSSES:
-            raise ValueError(f"`game` must be one of {sorted(losses.GENERATOR_LOSSES)}. Received: {game!r}")
-        if not 0 <= ema_decay < 1:
-            raise ValueError(f"`ema_decay` must be in [0, 1). Received: {ema_decay}")
-        self.game, self.ema_decay = game, ema_decay
         self._config = {
             "latent_dim": latent_dim,
             "generator": check_spec(generator),
             "discriminator": check_spec(discriminator),
             "game": game,
+            "n_critic": n_critic,
+            "gradient_penalty": gradient_penalty,
+            "r1": r1,
+            "r2": r2,
+            "penalty_interval": penalty_interval,
+            "weight_clip": weight_clip,
+            "label_smoothing": label_smoothing,
+            "pack": pack,
+            "augment": list(augment),
+            "n_classes": n_classes,
+            "conditioning": conditioning,
             "ema_decay": ema_decay,
         }
+        _check(self._config)
+        self.game, self.n_critic, self.ema_decay = game, n_critic, ema_decay
+        self.gradient_penalty, self.r1, self.r2, self.penalty_interval = gradient_penalty, r1, r2, penalty_interval
+        self.weight_clip, self.label_smoothing, self.pack = weight_clip, label_smoothing, pack
+        self.augment, self.n_classes, self.conditioning = tuple(augment), n_classes, conditioning
+        self.is_penalised = any((gradient_penalty, r1, r2))
 
         # === Networks ===
-        shapes = {"dtype": self.dtype_policy, "image_shape": self.image_shape}
-        self.generator = networks.build(generator, name="generator", latent_dim=latent_dim, **shapes)
-        self.discriminator = networks.build(discriminator, name="discriminator", **shapes)
-        self.ema_generator = networks.build(generator, name="ema_generator", latent_dim=latent_dim, **shapes)
+        height, width, channels = self.image_shape
+        shapes = {"dtype": self.dtype_policy, "image_shape": self.image_shape, "latent_dim": latent_dim + n_classes}
+        self.generator = networks.build(generator, name="generator", **shapes)
+        self.ema_generator = networks.build(generator, name="ema_generator", **shapes)
         self.ema_generator.trainable = False
         self.ema_generator.set_weights(self.generator.get_weights())
+        told_by_channel = bool(n_classes) and conditioning == "concat"
+        self.discriminator = networks.build(
+            discriminator,
+            name="discriminator",
+            dtype="float32" if self.is_penalised else self.dtype_policy,
+            image_shape=(height, width, (channels + told_by_channel) * pack),
+        )
+        if self.is_penalised and any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in self.discriminator.layers
+        ):
+            raise ValueError(
+                "A gradient penalty is per image, and BatchNorm in the discriminator mixes the images of a batch: the "
+                "pair is known to break (Gulrajani et al. 2017, section 4). Use norm 'none' or 'spectral'."
+            )
+        if told_by_channel:
+            self.label_plane = keras.layers.Dense(height * width, dtype="float32", name="label_plane")
+            self.label_plane.build((None, n_classes))
+        elif n_classes:
+            features = self.discriminator.get_layer("features").output
+            self.features = keras.Model(self.discriminator.inputs, [self.discriminator.output, features])
+            self.label_vectors = keras.layers.Embedding(
+                n_classes, features.shape[-1], embeddings_initializer="zeros", dtype="float32", name="label_vectors"
+            )
+            self.label_vectors.build((None,))
         self.build()
 
     @property
@@ -79,57 +150,141 @@ class GAN(ZooModel):
 
     @property
     def discriminator_variables(self):
-        return self.discriminator.trainable_variables
+        told = getattr(self, "label_plane", None) or getattr(self, "label_vectors", None)
+        return [*self.discriminator.trainable_variables, *(told.trainable_variables if told else ())]
 
-    def call(self, z):
+    def call(self, z, labels=None):
         """Images of codes z from the averaged generator, `(n, H, W, C)` float32 in [0, 1]."""
-        return self.ema_generator(z, training=False)
+        return self._generated(self.ema_generator, z, labels, training=False)
 
     # === Training ===
 
     def train_step(self, data):
-        real = self.images_of(data)
-        n = ops.shape(real)[0]
-        z = keras.random.normal((n, self.latent_dim), seed=self.seed_generator, dtype="float32")
+        real, labels = self.images_and_labels(data)
+        z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
+        if self.n_critic == 1:
+            g_loss, judged = self._move_both(real, z, labels)
+            moved = 1.0
+        else:
+            judged = self._move_discriminator(real, self._generated(self.generator, z, labels, training=True), labels)
+            moves = (self.train_steps + 1) % self.n_critic == 0
+            g_loss = ops.cond(
+                moves, lambda: self._move_generator(real, labels), lambda: ops.zeros_like(judged["real_logits"])
+            )
+            moved = ops.cast(moves, "float32")
+        self.train_steps.assign_add(1)
+        self._trackers["g_loss"].update_state(g_loss, sample_weight=moved * ops.ones_like(g_loss))
+        return self.track(**judged)
+
+    def _move_both(self, real, z, labels):
+        def g_loss_fn():
+            fake = self._generated(self.generator, z, labels, training=True)
+            # D moves inside G's step: it needs these very images, and G's tape needs the D that has seen them.
+            judged = self._move_discriminator(real, ops.stop_gradient(fake), labels)
+            return self._g_loss(real, fake, labels), judged
+
+        g_loss, judged = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables)
+        self._update_average()
+        return g_loss, judged
+
+    def _move_generator(self, real, labels):
+        z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
 
         def g_loss_fn():
-            fake = self.generator(z, training=True)
-            # D moves inside G's step: it needs these very images, and G's tape needs the D that has seen them.
-            d_losses = self.minimize(
-                self.d_optimizer, lambda: self._d_loss(real, ops.stop_gradient(fake)), self.discriminator_variables
-            )
-            fake_logits = self.discriminator(fake, training=True)
-            return losses.GENERATOR_LOSSES[self.game](fake_logits=fake_logits), d_losses
+            return self._g_loss(real, self._generated(self.generator, z, labels, training=True), labels), None
 
-        g_loss, (d_loss, (real_logits, fake_logits)) = self.minimize(
-            self.g_optimizer, g_loss_fn, self.generator_variables
-        )
-        self.train_steps.assign_add(1)
+        g_loss, _ = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables)
         self._update_average()
-        return self.track(g_loss=g_loss, d_loss=d_loss, real_logits=real_logits, fake_logits=fake_logits)
+        return g_loss
+
+    def _move_discriminator(self, real, fake, labels):
+        """One step of D; what it said: `d_loss`, `real_logits`, `fake_logits`, one number per pack of images."""
+        fake = ops.stop_gradient(fake)
+        d_loss, logits = self.minimize(
+            self.d_optimizer, lambda: self._d_loss(real, fake, labels), self.discriminator_variables
+        )
+        if self.weight_clip:
+            for variable in self.discriminator.trainable_variables:
+                variable.assign(ops.clip(variable, -self.weight_clip, self.weight_clip))
+        return {"d_loss": d_loss, **logits}
 
     def test_step(self, data):
-        real = self.images_of(data)
+        real, labels = self.images_and_labels(data)
         state = ops.copy(self.seed_generator.state.value)  # validating must not change what training would draw
         z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
         self.seed_generator.state.assign(state)
-        real_logits = self.discriminator(real, training=False)
-        fake_logits = self.discriminator(self.generator(z, training=False), training=False)
-        return self.track(
-            g_loss=losses.GENERATOR_LOSSES[self.game](fake_logits=fake_logits),
-            d_loss=losses.discriminator_loss(real_logits=real_logits, fake_logits=fake_logits),
-            real_logits=real_logits,
-            fake_logits=fake_logits,
-        )
+        if self.pack > 1:  # the last batch of an evaluation need not be whole packs
+            whole = ops.shape(real)[0] // self.pack * self.pack
+            real, z, labels = real[:whole], z[:whole], None if labels is None else labels[:whole]
+        fake = self._generated(self.generator, z, labels, training=False)
+        logits = {
+            "real_logits": self._judged(real, labels, training=False),
+            "fake_logits": self._judged(fake, labels, training=False),
+        }
+        game = losses.GAMES[self.game]
+        return self.track(g_loss=game.generator(**logits), d_loss=game.discriminator(**logits), **logits)
 
-    def _d_loss(self, real, fake):
-        # In two batches, not one: a discriminator with BatchNorm must not mix real statistics with fake ones.
-        real_logits = self.discriminator(real, training=True)
-        fake_logits = self.discriminator(fake, training=True)
-        return losses.discriminator_loss(real_logits=real_logits, fake_logits=fake_logits), (real_logits, fake_logits)
+    def _g_loss(self, real, fake, labels):
+        fake_logits = self._judged(self._augmented(fake), labels, training=True)
+        real_logits = None
+        if self.game == "relativistic":
+            real_logits = self._judged(self._augmented(real), labels, training=True)
+        return losses.GAMES[self.game].generator(real_logits=real_logits, fake_logits=fake_logits)
+
+    def _d_loss(self, real, fake, labels):
+        real, fake = self._augmented(real), self._augmented(fake)
+
+        def judge(images):
+            return self._judged(images, labels, training=True)
+
+        def squared_norm(gradient):
+            return losses.squared_norm(self._packed_rows(gradient))
+
+        # In two batches, not one: a discriminator with BatchNorm must not mix real statistics with fake ones. Where a
+        # penalty is due in every step, its forward pass is that of the loss.
+        lazy = self.penalty_interval > 1
+        penalty = 0.0
+        if self.r1 and not lazy:
+            real_logits, gradient = self.input_gradient(judge, real)
+            penalty += 0.5 * self.r1 * squared_norm(gradient)
+        else:
+            real_logits = judge(real)
+        if self.r2 and not lazy:
+            fake_logits, gradient = self.input_gradient(judge, fake)
+            penalty += 0.5 * self.r2 * squared_norm(gradient)
+        else:
+            fake_logits = judge(fake)
+        if self.gradient_penalty and not lazy:
+            penalty += self._interpolated_penalty(judge, real, fake)
+        if lazy and self.is_penalised:
+            penalty = ops.cond(
+                self.train_steps % self.penalty_interval == 0,
+                lambda: self.penalty_interval * self._penalties(judge, real, fake),
+                lambda: ops.zeros_like(real_logits),
+            )
+        logits = {"real_logits": real_logits, "fake_logits": fake_logits}
+        smoothing = {"real_target": 1 - self.label_smoothing} if self.label_smoothing else {}
+        return losses.GAMES[self.game].discriminator(**logits, **smoothing) + penalty, logits
+
+    def _penalties(self, judge, real, fake):
+        penalty = 0.0
+        for weight, images in ((self.r1, real), (self.r2, fake)):
+            if weight:
+                gradient = self.input_gradient(judge, images)[1]
+                penalty += 0.5 * weight * losses.squared_norm(self._packed_rows(gradient))
+        if self.gradient_penalty:
+            penalty += self._interpolated_penalty(judge, real, fake)
+        return penalty
+
+    def _interpolated_penalty(self, judge, real, fake):
+        """One point on the line between each real image and a generated one, uniform (Gulrajani et al. 2017)."""
+        share = keras.random.uniform((ops.shape(real)[0], 1, 1, 1), dtype="float32", seed=self.seed_generator)
+        between = share * ops.cast(real, "float32") + (1 - share) * ops.cast(fake, "float32")
+        gradient = self.input_gradient(judge, between)[1]
+        return self.gradient_penalty * losses.gradient_penalty(self._packed_rows(gradient))
 
     def _update_average(self):
-        t = ops.cast(self.train_steps, "float32")
+        t = ops.cast(self.train_steps, "float32") / self.n_critic
         decay = ops.minimum(self.ema_decay, (1.0 + t) / (10.0 + t))
         for average, variable in zip(self.ema_generator.weights, self.generator.weights, strict=True):
             average.assign(average + (1.0 - decay) * (variable - average))
@@ -137,16 +292,85 @@ class GAN(ZooModel):
     # === Use ===
 
     def endpoints(self):
-        z = self.ema_generator.inputs[0]
-        return {"generate": keras.Model(z, {"images": self.ema_generator(z, training=False)}, name="generate")}
+        z = keras.Input((self.latent_dim,), name="z")
+        labels = keras.Input((), dtype="int32", name="labels") if self.n_classes else None
+        images = self._generated(self.ema_generator, z, labels, training=False)
+        inputs = z if labels is None else [z, labels]
+        return {"generate": keras.Model(inputs, {"images": images}, name="generate")}
 
-    def generate(self, z):
+    def generate(self, z, labels=None):
         """The images of codes z `(n, latent_dim)`: `(n, H, W, C)` float32 in [0, 1]."""
-        return self.run_endpoint("generate", self.check_latents(z))["images"]
+        z = self.check_latents(z)
+        return self.run_endpoint("generate", z, *self.checked_labels(labels, len(z)))["images"]
 
-    def sample(self, n, seed=None):
-        """G(z), z ~ N(0, I): `(n, H, W, C)` float32 in [0, 1]. The same images for the same integer seed."""
-        return self.run_endpoint("generate", self.normal_noise(n, seed))["images"]
+    def sample(self, n, seed=None, labels=None):
+        """G(z), z ~ N(0, I): `(n, H, W, C)` float32 in [0, 1]. The same images for the same integer seed.
+
+        `labels`, of a conditional model: `(n,)` integers; None for all classes in turn.
+        """
+        z = self.normal_noise(n, seed)
+        if self.n_classes and labels is None:
+            labels = np.arange(n) % self.n_classes
+        return self.run_endpoint("generate", z, *self.checked_labels(labels, n))["images"]
 
     def get_config(self):
         return {**super().get_config(), **self._config}
+
+    # === Pieces, on tensors ===
+
+    def _generated(self, network, z, labels, *, training):
+        return network(self.with_labels(z, labels), training=training)
+
+    def _judged(self, images, labels, *, training):
+        """D's logits of images, one per pack: `(n / pack,)` float32."""
+        if self.n_classes and self.conditioning == "projection":
+            logits, features = self.features(images, training=training)
+            return logits + ops.sum(ops.cast(features, "float32") * self.label_vectors(labels), axis=1)
+        if self.n_classes:
+            plane = self.label_plane(ops.one_hot(labels, self.n_classes, dtype="float32"))
+            plane = ops.reshape(plane, (-1, *self.image_shape[:2], 1))
+            images = ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
+        if self.pack > 1:
+            height, width, channels = images.shape[1:]
+            images = ops.reshape(images, (-1, self.pack, height, width, channels))
+            images = ops.reshape(ops.transpose(images, (0, 2, 3, 1, 4)), (-1, height, width, self.pack * channels))
+        return self.discriminator(images, training=training)
+
+    def _augmented(self, images):
+        return corruptions.diff_augment(images, self.augment, seed=self.seed_generator)
+
+    def _packed_rows(self, gradient):
+        """Gradients of images as one row per pack."""
+        return ops.reshape(gradient, (-1, self.pack * math.prod(self.image_shape)))
+
+
+def _check(config):
+    """Values out of range, and combinations that are known to break."""
+    if config["game"] not in losses.GAMES:
+        raise ValueError(f"`game` must be one of {', '.join(losses.GAMES)}. Received: {config['game']!r}")
+    if not 0 <= config["ema_decay"] < 1:
+        raise ValueError(f"`ema_decay` must be in [0, 1). Received: {config['ema_decay']}")
+    for argument in ("n_critic", "penalty_interval", "pack"):
+        if config[argument] < 1:
+            raise ValueError(f"`{argument}` must be >= 1. Received: {config[argument]}")
+    for argument in (*_PENALTIES, "weight_clip", "n_classes"):
+        if not 0 <= config[argument] < math.inf:
+            raise ValueError(f"`{argument}` must be >= 0 and finite. Received: {config[argument]}")
+    if not 0 <= config["label_smoothing"] < 0.5:
+        raise ValueError(f"`label_smoothing` must be in [0, 0.5). Received: {config['label_smoothing']}")
+    if config["label_smoothing"] and config["game"] not in ("minimax", "non_saturating"):
+        raise ValueError(
+            f"`label_smoothing` smooths a probability, which the {config['game']} game does not have. "
+            f"Received: {config['label_smoothing']}"
+        )
+    if config["weight_clip"] and any(config[penalty] for penalty in _PENALTIES):
+        raise ValueError("`weight_clip` and a gradient penalty both bound the slope of D: use one of them.")
+    if config["penalty_interval"] > 1 and not any(config[penalty] for penalty in _PENALTIES):
+        raise ValueError("`penalty_interval` needs a penalty: gradient_penalty, r1 or r2.")
+    if config["conditioning"] not in ("concat", "projection"):
+        raise ValueError(f"`conditioning` must be 'concat' or 'projection'. Received: {config['conditioning']!r}")
+    if config["n_classes"] and config["pack"] > 1:
+        raise ValueError("`pack` stacks images of any class, and labels are of one image: use one of them.")
+    for policy in config["augment"]:
+        if policy not in corruptions.AUGMENTATIONS:
+            raise ValueError(f"`augment` must be of {', '.join(corruptions.AUGMENTATIONS)}. Received: {policy!r}")

@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo import distributions, latents, losses, networks
-from keras_genzoo.errors import ZooError
 from keras_genzoo.models.base import CodingModel, check_count, check_spec
 
 
@@ -177,7 +176,7 @@ class VAE(CodingModel):
     # === Training ===
 
     def train_step(self, data):
-        x, labels = self._images_and_labels(data)
+        x, labels = self.images_and_labels(data)
         weight = self.kl_weight()
         loss, (reconstruction_loss, kl_loss) = self.minimize(
             self.optimizer, lambda: self._loss(x, labels, weight, training=True), self.trainable_variables
@@ -186,7 +185,7 @@ class VAE(CodingModel):
         return self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss)
 
     def test_step(self, data):
-        x, labels = self._images_and_labels(data)
+        x, labels = self.images_and_labels(data)
         # The seed state is put back afterwards: validating must not change what training would have drawn.
         state = ops.copy(self.seed_generator.state.value)
         loss, (reconstruction_loss, kl_loss) = self._loss(x, labels, self.beta, training=False)
@@ -263,7 +262,7 @@ class VAE(CodingModel):
         n = k * ops.shape(x)[0]
         noise = keras.random.normal((n, self.latent_dim), seed=seed, dtype="float32")
         z, log_q = self.posterior({key: repeated(value) for key, value in encoded.items()}, noise)
-        raw = self.decoder(self._with_labels(z, repeated(labels)), training=training)
+        raw = self.decoder(self.with_labels(z, repeated(labels)), training=training)
         log_likelihood = self.likelihood.log_prob(repeated(x), raw=raw, training=training)
         return _Draws(
             encoded=encoded,
@@ -315,7 +314,7 @@ class VAE(CodingModel):
         if self.n_classes and labels is None:
             labels = np.arange(n) % self.n_classes
         name = "decode" if isinstance(self.prior, latents.StandardNormal) else "generate"
-        return self.run_endpoint(name, noise, *self._checked_labels(labels, n))["images"]
+        return self.run_endpoint(name, noise, *self.checked_labels(labels, n))["images"]
 
     def encode(self, images, labels=None):
         """q(z|x) of images in [0, 1]: a `Posterior(z_mean, z_log_var)`, each `(n, latent_dim)` float32.
@@ -323,7 +322,7 @@ class VAE(CodingModel):
         Of a posterior that is no diagonal Gaussian, the Gaussian that stands for it: see `latents`.
         """
         images = self.check_images(images)
-        return Posterior(**self.run_endpoint("encode", images, *self._checked_labels(labels, len(images))))
+        return Posterior(**self.run_endpoint("encode", images, *self.checked_labels(labels, len(images))))
 
     def codes(self, images, labels=None):
         """One code per image in [0, 1], `(n, latent_dim)` float32: z_mean."""
@@ -332,12 +331,12 @@ class VAE(CodingModel):
     def decode(self, z, labels=None):
         """The mean of p(x|z) of codes `(n, latent_dim)`: `(n, H, W, C)` float32."""
         z = self.check_latents(z)
-        return self.run_endpoint("decode", z, *self._checked_labels(labels, len(z)))["images"]
+        return self.run_endpoint("decode", z, *self.checked_labels(labels, len(z)))["images"]
 
     def reconstruct(self, images, labels=None):
         """Images in [0, 1] after a round trip through their z_mean: `(n, H, W, C)` float32."""
         images = self.check_images(images)
-        return self.run_endpoint("reconstruct", images, *self._checked_labels(labels, len(images)))["images"]
+        return self.run_endpoint("reconstruct", images, *self.checked_labels(labels, len(images)))["images"]
 
     def get_config(self):
         return {**super().get_config(), **self._config}
@@ -351,40 +350,12 @@ class VAE(CodingModel):
             images = ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
         return self.encoder(images, training=training)
 
-    def _with_labels(self, z, labels):
-        if not self.n_classes:
-            return z
-        return ops.concatenate([z, ops.one_hot(labels, self.n_classes, dtype="float32")], axis=1)
-
     def _decoded(self, z, labels):
-        return self.likelihood(self.decoder(self._with_labels(z, labels)))
+        return self.likelihood(self.decoder(self.with_labels(z, labels)))
 
     def _reconstruct(self, images, labels):
         z_mean = self.posterior.gaussian(self._encode(images, labels))["z_mean"]
         return self._decoded(z_mean, labels)["images"]
-
-    def _images_and_labels(self, data):
-        x, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if not self.n_classes:
-            return x, None
-        if labels is None:
-            raise ZooError("A conditional VAE needs images and labels. Received: images alone")
-        return x, ops.cast(ops.reshape(labels, (-1,)), "int32")
-
-    def _checked_labels(self, labels, n):
-        """`[labels]` as an int32 array of n classes, or `[]` where the model knows none; a ZooError on others."""
-        if not self.n_classes:
-            if labels is not None:
-                raise ZooError("This model knows no classes; `labels` goes with a conditional one")
-            return []
-        if labels is None:
-            raise ZooError(f"A conditional model needs `labels`: {n} integers in 0..{self.n_classes - 1}")
-        labels = np.asarray(labels)
-        if labels.shape != (n,) or labels.dtype.kind not in "iu":
-            raise ZooError(f"`labels` must be {n} integers. Received: shape {labels.shape}, dtype {labels.dtype}")
-        if labels.min() < 0 or labels.max() >= self.n_classes:
-            raise ZooError(f"`labels` must be in 0..{self.n_classes - 1}. Received: {labels.min()}..{labels.max()}")
-        return [labels.astype("int32")]
 
 
 class _Draws(NamedTuple):
