@@ -91,7 +91,7 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
     zoo.compile_model(
         model,
         preset,
-        learning_rate=lambda c: _learning_rate(c, config.epochs * steps_per_epoch),
+        learning_rate=lambda c, every: _learning_rate(c, config.epochs * steps_per_epoch // every),
         steps_per_execution=_divisor(steps_per_epoch, config.steps_per_execution),
         jit_compile=config.jit_compile,
     )

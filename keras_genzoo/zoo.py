@@ -54,7 +54,7 @@ def load(name, *, weights="preset", dtype=None):
     elif weights is not None:
         load_weights(model, weights)
     factor = 1.0 if weights is None else 0.1
-    compile_model(model, preset, learning_rate=lambda config: factor * config.learning_rate)
+    compile_model(model, preset, learning_rate=lambda config, _: factor * config.learning_rate)
     return model
 
 
@@ -75,7 +75,9 @@ def build(preset, *, dtype=None):
 
 
 def compile_model(model, preset, *, learning_rate, **compile_args):
-    """Compiles with the preset's optimizers; `learning_rate` maps an OptimizerConfig to a rate or schedule."""
+    """Compiles with the preset's optimizers; `learning_rate` maps an OptimizerConfig, and how many training steps one
+    step of that optimizer takes, to a rate or a schedule.
+    """
     if set(preset.training.optimizers) != set(model.OPTIMIZERS):
         raise ZooError(
             f"{preset.file}: `training.optimizers` of a {preset.family} must be {sorted(model.OPTIMIZERS)}. "
@@ -85,7 +87,7 @@ def compile_model(model, preset, *, learning_rate, **compile_args):
     for key, config in preset.training.optimizers.items():
         settings = config.model_dump(exclude={"schedule", "learning_rate"}, exclude_none=True)
         name = settings.pop("name")
-        settings["learning_rate"] = learning_rate(config)
+        settings["learning_rate"] = learning_rate(config, model.steps_per_update(key))
         try:
             optimizers[key] = keras.optimizers.get({"class_name": name, "config": settings})
         except (ValueError, TypeError) as error:

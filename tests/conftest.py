@@ -84,7 +84,6 @@ VARIANTS = {
         {
             "n_classes": 10,
             "conditioning": "projection",
-            "game": "hinge",
             "discriminator": {**_UNNORMED, "norm": "spectral"},
         },
     ),

@@ -1,5 +1,6 @@
 """Corruptions: the distributions they claim, seeds, ranges, and what a bad spec is told."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops, random
@@ -119,3 +120,36 @@ def test_bad_specs(spec, message):
 
 def test_gaussian_levels_may_pass_one():
     assert corruptions.check_spec({"name": "gaussian", "level": [0, 2]})
+
+
+# === DiffAugment ===
+
+
+@pytest.mark.parametrize("name", corruptions.AUGMENTATIONS)
+def test_augmentations_draw_for_each_image_and_let_gradients_through(name, mnist):
+    import tensorflow as tf
+
+    x = tf.constant(np.repeat(mnist[:1], 40, axis=0))
+    seed = keras.random.SeedGenerator(0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = corruptions.diff_augment(x, [name], seed=seed)
+        total = tf.reduce_sum(tf.square(y))
+    assert y.shape == x.shape
+    assert y.dtype == "float32"
+    assert len(np.unique(y.numpy().reshape(40, -1), axis=0)) > 20
+    assert np.any(tape.gradient(total, x).numpy() != 0)
+    assert np.any(corruptions.diff_augment(x, [name], seed=seed).numpy() != y.numpy())
+
+
+def test_translation_moves_whole_images_and_cutout_hides_a_square(mnist):
+    x = np.zeros((200, 28, 28, 1), "float32")
+    x[:, 14, 14] = 1
+    moved = np.array(corruptions.translation(x, seed=0))
+    assert np.all(moved.sum(axis=(1, 2, 3)) == 1)
+    rows, columns = np.nonzero(moved)[1:3]
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 18, 10, 18)  # an eighth: (28 + 4) // 8
+    hidden = np.array(corruptions.cutout(np.ones((200, 28, 28, 1), "float32"), seed=0)) == 0
+    assert hidden.sum(axis=(1, 2, 3)).max() == 13 * 13  # |i - centre| < 7
+    assert hidden.mean(axis=0).min() > 0.02  # anywhere
+    np.testing.assert_array_equal(corruptions.diff_augment(x, [], seed=None), x)

@@ -19,7 +19,6 @@ CONTRACT = {  # family -> endpoint -> (inputs, outputs): the table in the README
         "decode": (["z"], {"images"}),
         "reconstruct": (["images"], {"images"}),
     },
-    "gan": {"generate": (["z"], {"images"})},
     "classifier": {"classify": (["images"], {"features", "logits"})},
 }
 PARAMETERS = {  # likelihood -> what `decode` tells of p(x|z) beside its mean
@@ -32,10 +31,12 @@ PARAMETERS = {  # likelihood -> what `decode` tells of p(x|z) beside its mean
 
 def contract(preset):
     """Endpoint -> (inputs in their order, outputs) of a preset, from its parts."""
+    config = preset.model
+    labels = ["labels"] if config.get("n_classes") and preset.family != "classifier" else []
+    if preset.family == "gan":
+        return {"generate": (["z", *labels], {"images"})}
     if preset.family != "vae":
         return CONTRACT[preset.family]
-    config = preset.model
-    labels = ["labels"] if config.get("n_classes") else []
     endpoints = {
         "encode": (["images", *labels], {"z_mean", "z_log_var"}),
         "decode": (["z", *labels], {"images", *PARAMETERS[config.get("likelihood", "bernoulli")]}),
@@ -121,7 +122,7 @@ print(json.dumps(seen))
     table = contract(model.preset)
     expected = {name: [sorted(inputs), sorted(outputs)] for name, (inputs, outputs) in table.items()}
     if hasattr(model, "sample"):
-        labels = ["labels"] if getattr(model, "n_classes", 0) and model.preset.family != "classifier" else []
+        labels = ["labels"] if getattr(model, "n_classes", 0) else []
         expected["sample"] = [[*labels, "n", "seed"], ["images"]]
     assert seen == expected
 

@@ -398,7 +398,7 @@ def test_minimax_saturates_where_non_saturating_does_not():
 @pytest.mark.parametrize("game", losses.GAMES)
 def test_every_game_pulls_the_same_way(game):
     """D raises real logits and lowers fake ones, G raises fake ones; at a start where no side has won."""
-    real, fake = np.float32([0.3, -0.2]), np.float32([-0.1, 0.4])
+    real, fake = np.float32([0.3, 0.6]), np.float32([0.1, 0.4])
     sides = losses.GAMES[game]
     by_real = _gradient(lambda v: sides.discriminator(real_logits=v, fake_logits=fake), real)
     by_fake = _gradient(lambda v: sides.discriminator(real_logits=real, fake_logits=v), fake)

@@ -1,5 +1,6 @@
 """Conformance of every model family, and what is particular to each."""
 
+import itertools
 import json
 
 import keras
@@ -264,7 +265,17 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
         ("autoencoder", {"reconstruction": "l7"}, "`reconstruction` must be"),
         ("autoencoder", {"regularizer": {"name": "l9"}}, "`name` of a regularizer must be one of"),
         ("autoencoder", {"corruption": {"name": "fog", "level": [0, 1]}}, "`corruption` must have the keys"),
-        ("gan", {"game": "chess"}, "`game` must be"),
+        ("gan", {"game": "chess"}, "`game` must be one of minimax, .*Received: 'chess'"),
+        ("gan", {"r1": 1.0}, "BatchNorm in the discriminator mixes the images of a batch"),
+        ("gan", {"gradient_penalty": -1.0}, "`gradient_penalty` must be >= 0 and finite. Received: -1"),
+        ("gan", {"n_critic": 0}, "`n_critic` must be >= 1. Received: 0"),
+        ("gan", {"pack": 2, "n_classes": 10}, "`pack` stacks images of any class"),
+        ("gan", {"label_smoothing": 0.1, "game": "hinge"}, "which the hinge game does not have"),
+        ("gan", {"label_smoothing": 0.5}, r"`label_smoothing` must be in \[0, 0.5\)"),
+        ("gan", {"weight_clip": 0.01, "r2": 1.0}, "both bound the slope of D"),
+        ("gan", {"penalty_interval": 4}, "`penalty_interval` needs a penalty"),
+        ("gan", {"conditioning": "film"}, "`conditioning` must be 'concat' or 'projection'"),
+        ("gan", {"augment": ["flip"]}, "`augment` must be of brightness, .*Received: 'flip'"),
         ("gan", {"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
     ],
 )
@@ -466,6 +477,71 @@ def test_gan_step_is_the_game_as_written(game, tiny, mnist):
         ours, theirs = getattr(gan, network).get_weights(), getattr(by_hand, network).get_weights()
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2", "gradient_penalty", "lazy r1"])
+def test_penalties_are_of_the_discriminators_own_gradient(penalty, tiny, mnist):
+    """D's loss against finite differences of D: the slope along the gradient's own direction is its norm."""
+    name = penalty.removeprefix("lazy ")
+    discriminator = {"name": "mlp_discriminator", "units": [16], "activation": "tanh"}
+    plain = tiny("gan", compiled=False, discriminator=discriminator)
+    gan = tiny("gan", compiled=False, discriminator=discriminator, **{name: 2.0, "penalty_interval": 1})
+    if penalty.startswith("lazy"):
+        gan = tiny("gan", compiled=False, discriminator=discriminator, r1=2.0, penalty_interval=3)
+    gan.set_weights(plain.get_weights())
+    real = fake = ops.convert_to_tensor(mnist[:6])  # the same, so that every point between them is known
+    added = ops.convert_to_numpy(gan._d_loss(real, fake, None)[0] - plain._d_loss(real, fake, None)[0])
+    gradient = ops.convert_to_numpy(gan.input_gradient(gan.discriminator, real)[1])
+    norm = np.sqrt((gradient**2).sum(axis=(1, 2, 3)))
+    step = 1e-2 * gradient / norm[:, None, None, None]
+    slope = (gan.discriminator(mnist[:6] + step) - gan.discriminator(mnist[:6] - step)) / 2e-2
+    np.testing.assert_allclose(slope, norm, rtol=1e-2)
+    expected = 2.0 * (norm - 1) ** 2 if name == "gradient_penalty" else norm**2
+    if penalty.startswith("lazy"):
+        expected = 3 * expected
+        gan.train_steps.assign(1)  # not due
+        assert np.all(gan._d_loss(real, fake, None)[0] == plain._d_loss(real, fake, None)[0])
+    np.testing.assert_allclose(added, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_penalties_keep_the_discriminator_in_float32(tiny):
+    gan = tiny("gan, relativistic with r1 and r2", compiled=False, dtype="mixed_bfloat16")
+    assert {layer.compute_dtype for layer in gan.discriminator.layers} == {"float32"}
+    assert "bfloat16" in {layer.compute_dtype for layer in gan.generator.layers}
+
+
+def test_n_critic_moves_the_generator_every_so_many_steps(tiny, mnist):
+    gan = tiny("gan", n_critic=3, discriminator={"name": "mlp_discriminator", "units": [8]})
+    weights = []
+    for _ in range(6):
+        weights.append(gan.generator.get_weights()[0])
+        gan.fit(mnist[:16], batch_size=16, verbose=0)
+    weights.append(gan.generator.get_weights()[0])
+    moved = [bool(np.any(a != b)) for a, b in itertools.pairwise(weights)]
+    assert moved == [False, False, True, False, False, True]
+    assert int(gan.g_optimizer.iterations) == 2
+    assert int(gan.d_optimizer.iterations) == 6
+
+
+def test_weights_are_clipped(tiny, mnist):
+    gan = tiny("gan", game="wasserstein", weight_clip=0.01, discriminator={"name": "mlp_discriminator", "units": [8]})
+    gan.fit(mnist[:64], batch_size=16, verbose=0)
+    assert all(np.abs(w).max() <= 0.01 for w in gan.discriminator.get_weights())
+    assert np.abs(gan.generator.get_weights()[0]).max() > 0.01
+
+
+def test_packed_discriminators_see_images_together(tiny, mnist):
+    """One logit for each pair, and each image of the pair moves it; a pair's channels are its images."""
+    gan = tiny("gan, packed and augmented, lazy r1", compiled=False)
+    logits = gan._judged(ops.convert_to_tensor(mnist[:6]), None, training=False)
+    assert logits.shape == (3,)
+    for i in range(6):
+        changed = mnist[:6].copy()
+        changed[i] = 1 - changed[i]
+        other = gan._judged(ops.convert_to_tensor(changed), None, training=False)
+        assert list(np.flatnonzero(ops.convert_to_numpy(other != logits))) == [i // 2]
+    by_hand = np.concatenate([mnist[0:6:2], mnist[1:6:2]], axis=-1)
+    np.testing.assert_allclose(gan.discriminator(by_hand), logits, rtol=1e-5, atol=1e-6)
 
 
 def test_gan_average_follows_the_generator(tiny, mnist):

@@ -142,6 +142,10 @@ class ZooModel(keras.Model):
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return losses, aux
 
+    def steps_per_update(self, optimizer):
+        """Training steps for one step of an optimizer of `OPTIMIZERS`: 1 but where one moves less often."""
+        return 1
+
     @staticmethod
     def input_gradient(function, x):
         """`(function(x), d sum(function(x)) / dx)`: per example, the gradient of its own output where no layer mixes

@@ -153,6 +153,9 @@ class GAN(ZooModel):
         told = getattr(self, "label_plane", None) or getattr(self, "label_vectors", None)
         return [*self.discriminator.trainable_variables, *(told.trainable_variables if told else ())]
 
+    def steps_per_update(self, optimizer):
+        return self.n_critic if optimizer == "g_optimizer" else 1
+
     def call(self, z, labels=None):
         """Images of codes z from the averaged generator, `(n, H, W, C)` float32 in [0, 1]."""
         return self._generated(self.ema_generator, z, labels, training=False)
@@ -284,7 +287,7 @@ class GAN(ZooModel):
         return self.gradient_penalty * losses.gradient_penalty(self._packed_rows(gradient))
 
     def _update_average(self):
-        t = ops.cast(self.train_steps, "float32") / self.n_critic
+        t = ops.cast(self.train_steps + 1, "float32") / self.n_critic  # this step is not counted yet
         decay = ops.minimum(self.ema_decay, (1.0 + t) / (10.0 + t))
         for average, variable in zip(self.ema_generator.weights, self.generator.weights, strict=True):
             average.assign(average + (1.0 - decay) * (variable - average))
