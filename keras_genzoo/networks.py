@@ -152,22 +152,17 @@ def dcgan_discriminator(
     if norm not in ("batch", "spectral", "none"):
         raise ValueError(f"`norm` must be 'batch', 'spectral' or 'none'. Received: {norm!r}")
 
-    def bounded(layer, dtype):
-        if norm != "spectral":
-            return layer
-        return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
-
     images = keras.Input(image_shape, name="images")
     h = images
     for i, channels in enumerate(filters):
         conv = layers.Conv2D(channels, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")
-        h = bounded(conv, dtype)(h)
+        h = _bounded(conv, norm, dtype)(h)
         if norm == "batch" and i > 0:
             h = layers.BatchNormalization(momentum=0.9, dtype=dtype)(h)
         h = layers.LeakyReLU(0.2, dtype=dtype)(h)
         if dropout:
             h = layers.Dropout(dropout, dtype=dtype)(h)
-    return images, _logit(h, bounded)
+    return images, _logit(h, norm)
 
 
 def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], units: int, dropout: float = 0.0):
@@ -221,18 +216,15 @@ def mlp_discriminator(
     `dropout`: a rate in [0, 1) after each layer.
     """
     _check_dropout(dropout)
+    if norm not in ("spectral", "none"):
+        raise ValueError(f"`norm` must be 'spectral' or 'none'. Received: {norm!r}")
     if maxout < 1:
         raise ValueError(f"`maxout` must be >= 1. Received: {maxout}")
-
-    def bounded(layer, dtype):
-        if norm != "spectral":
-            return layer
-        return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
 
     images = keras.Input(image_shape, name="images")
     h = layers.Flatten(dtype=dtype)(images)
     for i, width in enumerate(units):
-        h = bounded(layers.Dense(width * maxout, dtype=dtype, name=f"hidden_{i}"), dtype)(h)
+        h = _bounded(layers.Dense(width * maxout, dtype=dtype, name=f"hidden_{i}"), norm, dtype)(h)
         if maxout > 1:
             h = layers.Reshape((width, maxout), dtype=dtype)(h)
             h = ops.max(h, axis=-1)
@@ -240,13 +232,20 @@ def mlp_discriminator(
             h = layers.Activation(activation, dtype=dtype)(h)
         if dropout:
             h = layers.Dropout(dropout, dtype=dtype)(h)
-    return images, _logit(h, bounded)
+    return images, _logit(h, norm)
 
 
-def _logit(h, bounded):
+def _bounded(layer, norm, dtype):
+    """The layer, its Lipschitz constant bounded where the norm is "spectral"."""
+    if norm != "spectral":
+        return layer
+    return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
+
+
+def _logit(h, norm):
     """One number per image, in float32. The input of the layer `features` are the features of a projection."""
     h = layers.Flatten(dtype="float32", name="features")(h)
-    h = bounded(layers.Dense(1, dtype="float32", name="logit"), "float32")(h)
+    h = _bounded(layers.Dense(1, dtype="float32", name="logit"), norm, "float32")(h)
     return layers.Reshape((), dtype="float32", name="logits")(h)
 
 

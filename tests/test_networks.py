@@ -31,6 +31,10 @@ CASES = {
     "mlp_decoder linear": ({"name": "mlp_decoder", "units": []}, CODES, 192, 192),
     # 16*1*2+2, 16*2*3+3, then heads of 2*2*3 features
     "conv_encoder": ({"name": "conv_encoder", "filters": [2, 3]}, HEADS, 34 + 99 + 52, 185),
+    # the same two, 12*4+4: value and gate, then the heads
+    "conv_encoder gated": (
+        {"name": "conv_encoder", "filters": [2, 3], "units": [2], "gated": True}, HEADS, 34 + 99 + 52 + 12, 197
+    ),
     # 2*12+12 onto 2x2x3, 16*3*2+2, 16*2*1+1
     "conv_decoder": ({"name": "conv_decoder", "filters": [3, 2]}, CODES, 36 + 98 + 33, 167),
     # 2*12 onto 2x2x3, BatchNorm 4*3, 25*3*2, BatchNorm 4*2, 25*2*1+1; half of each BatchNorm is statistics
@@ -45,6 +49,16 @@ CASES = {
     # and one vector per layer: 2, 3, 1
     "dcgan_discriminator spectral": (
         {"name": "dcgan_discriminator", "filters": [2, 3], "norm": "spectral"}, {}, 52 + 153 + 13 + 6, 218
+    ),
+    # 2*3+3, BatchNorm 4*3, half of it statistics, 3*64+64
+    "mlp_generator": ({"name": "mlp_generator", "units": [3], "batch_norm": True}, CODES, 9 + 12 + 256, 271),
+    # 64*6+6: two pieces per unit, 3+1
+    "mlp_discriminator": (
+        {"name": "mlp_discriminator", "units": [3], "maxout": 2, "dropout": 0.2}, {}, 390 + 4, 394
+    ),
+    # 64*3+3, 3+1, and one vector per layer: 3, 1
+    "mlp_discriminator spectral": (
+        {"name": "mlp_discriminator", "units": [3], "norm": "spectral"}, {}, 195 + 4 + 4, 199
     ),
     # 9*1*2, BatchNorm 8, 9*2*2, BatchNorm 8, 32*3+3, 3*4+4; half of each BatchNorm is statistics
     "cnn_classifier": (
@@ -77,7 +91,7 @@ def _expected_outputs(case, n, image_shape):
         return {"z_mean": (n, 2), "z_log_var": (n, 2)}
     if name == "cnn_classifier":
         return {"features": (n, 3), "logits": (n, 4)}
-    return {"only": (n,) if name == "dcgan_discriminator" else (n, *image_shape)}
+    return {"only": (n,) if name.endswith("_discriminator") else (n, *image_shape)}
 
 
 def _as_dict(outputs):
@@ -301,6 +315,16 @@ def test_discriminator_normalises_all_convolutions_but_the_first():
     order = [type(layer).__name__ for layer in network.layers[1:]]
     block = ["Conv2D", "BatchNormalization", "LeakyReLU"]
     assert order == ["Conv2D", "LeakyReLU", *block, *block, "Flatten", "Dense", "Reshape"]
+
+
+def test_mlp_discriminators_refuse_what_they_cannot_do():
+    for options, complaint in (
+        ({"norm": "batch"}, r"`norm` must be 'spectral' or 'none'. Received: 'batch'"),
+        ({"maxout": 0}, r"`maxout` must be >= 1. Received: 0"),
+        ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\). Received: 1.0"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            networks.build({"name": "mlp_discriminator", "units": [3], **options}, image_shape=SQUARE)
 
 
 def test_discriminator_refuses_an_unknown_norm():
