@@ -224,7 +224,13 @@ def _litert_runner(path):
     ops_used = sorted({op["op_name"] for op in interpreter._get_ops_details()} - {"DELEGATE"})
 
     def run(name, tensors):
-        return interpreter.get_signature_runner(name)(**tensors)
+        try:
+            return interpreter.get_signature_runner(name)(**tensors)
+        except RuntimeError as error:  # an op that the runtime's own kernels do not have in this type
+            raise ZooError(
+                f"LiteRT cannot run {name} of {path.name} ({' '.join(str(error).split())}); nothing was written. "
+                "Export it in another precision"
+            ) from None
 
     return run, ops_used
 

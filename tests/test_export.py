@@ -51,8 +51,13 @@ def contract(preset):
 
 
 NAMES = presets.names()
-# Codes that 256 steps cannot hold: which of a thousand numbers are the largest, and a plane from -40 to 50.
-NO_INT8 = ["ksparse_mnist", "ae2d_mnist"]
+NO_INT8 = {  # preset -> what export says of it
+    # Codes that 256 steps cannot hold: which of a thousand numbers are the largest, and a plane from -40 to 50.
+    "ksparse_mnist": r"disagrees with Keras: .*rms error",
+    "ae2d_mnist": r"disagrees with Keras: .*rms error",
+    # A flow's ops that LiteRT has no int8 kernels for.
+    "vae_realnvp_mnist": r"LiteRT cannot run (prior_log_prob|generate) of vae_realnvp_mnist_int8.tflite .*nothing was",
+}
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DATA_DIR = os.environ.get("KERAS_GENZOO_DATA") or (SHARED if SHARED.is_dir() else None)  # of other data than MNIST
 
@@ -251,7 +256,7 @@ def test_sizes_are_what_quantization_promises(exported):
 
 @pytest.mark.parametrize("name", NO_INT8)
 def test_int8_is_refused_where_it_would_not_agree(name, tmp_path):
-    with pytest.raises(ZooError, match=r"disagrees with Keras: .*rms error"):
+    with pytest.raises(ZooError, match=NO_INT8[name]):
         gz.export(name, tmp_path, format="litert", quantize="int8")
     assert not list(tmp_path.iterdir())
 
