@@ -209,7 +209,7 @@ def _sample(arguments):
         )
     else:
         labels = {} if arguments.label is None else {"labels": [arguments.label] * arguments.n}
-        if labels and not getattr(model, "n_classes", 0):
+        if labels and not model.n_classes:
             raise ZooError(f"--label goes with a conditional model. Received: {arguments.preset}")
         images = model.sample(arguments.n, seed=arguments.seed, **labels)
     print(plots.grid(images, arguments.out or f"{model.preset.name}_samples.png"))
@@ -248,7 +248,7 @@ def _plot(arguments):
     images = data.to_unit(pixels)
 
     def known(model):
-        return labels if getattr(model, "n_classes", 0) else None
+        return labels if model.n_classes else None
 
     def codes_of(model):
         return model.codes(images) if known(model) is None else model.codes(images, labels)

@@ -124,22 +124,13 @@ def _example_inputs(model, twin, split, count, data_dir):
         values["images"] = data.as_seen(pixels[:count], binarize=model.preset.data.binarize)
         if "labels" in wanted:
             values["labels"] = labels[:count].astype("int32")
-    if hasattr(twin, "sample"):
-        seed = _SEEDS[split]
-        for name in wanted & {"z", "noise"}:
-            sizes = {t.shape[1] for endpoint in endpoints.values() for t in endpoint.inputs if t.name == name}
-            values[name] = twin.normal_noise(count, seed, max(sizes))
-    elif "encode" in endpoints:
-        values["z"] = twin.encode(values["images"])
+    codes = {tensor.name: tensor.shape[1] for e in endpoints.values() for tensor in e.inputs if len(tensor.shape) == 2}
+    for name, size in codes.items():
+        sampled = hasattr(twin, "sample")
+        values[name] = twin.normal_noise(count, _SEEDS[split], size) if sampled else twin.encode(values["images"])
     return {
-        name: {tensor.name: _narrowed(values[tensor.name], tensor) for tensor in endpoint.inputs}
-        for name, endpoint in endpoints.items()
+        name: {tensor.name: values[tensor.name] for tensor in endpoint.inputs} for name, endpoint in endpoints.items()
     }
-
-
-def _narrowed(value, tensor):
-    """`noise` of a prior and of a posterior may differ in size."""
-    return value[:, : tensor.shape[1]] if tensor.name == "noise" else value
 
 
 def _write_saved_model(model, path, *, sampling):

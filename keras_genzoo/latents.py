@@ -236,20 +236,14 @@ POSTERIORS = {"diagonal": DiagonalPosterior, "flow": FlowPosterior, "hierarchica
 
 def build_prior(spec, *, latent_dim, encode=None, image_shape=None):
     """The prior a spec describes; None is N(0, I). `encode` maps images to z_mean and z_log_var, for "vamp"."""
-    spec = spec or {"name": "standard_normal"}
-    return _build(PRIORS, spec, "prior", latent_dim=latent_dim, encode=encode, image_shape=image_shape)
+    prior, options = networks.chosen(PRIORS, spec or {"name": "standard_normal"}, "prior")
+    return prior(latent_dim=latent_dim, encode=encode, image_shape=image_shape, **options)
 
 
 def build_posterior(spec, *, latent_dim):
     """The posterior a spec describes; None is a diagonal Gaussian."""
-    return _build(POSTERIORS, spec or {"name": "diagonal"}, "posterior", latent_dim=latent_dim)
-
-
-def _build(kinds, spec, what, **decided):
-    options = {key: value for key, value in spec.items() if key != "name"}
-    if spec.get("name") not in kinds:
-        raise ValueError(f"`name` of a {what} must be one of {sorted(kinds)}. Received: {spec.get('name')!r}")
-    return kinds[spec["name"]](**decided, **options)
+    posterior, options = networks.chosen(POSTERIORS, spec or {"name": "diagonal"}, "posterior")
+    return posterior(latent_dim=latent_dim, **options)
 
 
 def _gaussian_network(size, latent_dim, units, *, name):

@@ -30,11 +30,16 @@ def build(spec, *, dtype=None, name=None, **shapes):
     Raises:
         ValueError: An unknown builder name.
     """
-    options = {key: value for key, value in spec.items() if key != "name"}
-    if spec.get("name") not in BUILDERS:
-        raise ValueError(f"`name` of a network must be one of {sorted(BUILDERS)}. Received: {spec.get('name')!r}")
-    inputs, outputs = BUILDERS[spec["name"]](dtype=dtype, **shapes, **options)
+    builder, options = chosen(BUILDERS, spec, "network")
+    inputs, outputs = builder(dtype=dtype, **shapes, **options)
     return keras.Model(inputs, outputs, name=name)
+
+
+def chosen(kinds, spec, what):
+    """The kind that a spec's `name` stands for in a dict of them, and the spec's options; `what` names it in errors."""
+    if spec.get("name") not in kinds:
+        raise ValueError(f"`name` of a {what} must be one of {sorted(kinds)}. Received: {spec.get('name')!r}")
+    return kinds[spec["name"]], {key: value for key, value in spec.items() if key != "name"}
 
 
 def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activation: str = "relu", gated: bool = False):

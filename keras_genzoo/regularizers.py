@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from keras import ops, random
 
-from keras_genzoo import losses
+from keras_genzoo import losses, networks
 
 
 class Regularizer:
@@ -132,12 +132,8 @@ def build(spec):
     """The regularizer a spec describes; None is `Regularizer`, which leaves the code as it is."""
     if spec is None:
         return Regularizer()
-    options = {key: value for key, value in spec.items() if key != "name"}
-    if spec.get("name") not in REGULARIZERS:
-        raise ValueError(
-            f"`name` of a regularizer must be one of {sorted(REGULARIZERS)}. Received: {spec.get('name')!r}"
-        )
-    return REGULARIZERS[spec["name"]](**options)
+    regularizer, options = networks.chosen(REGULARIZERS, spec, "regularizer")
+    return regularizer(**options)
 
 
 def _positive(weight, argument):

@@ -75,9 +75,9 @@ def estimate(setting, *, n_images=50, most_naive=100_000, most_weighted=5_000):
         weighted = np.concatenate(
             [
                 ops.convert_to_numpy(
-                    model.log_weights(ops.convert_to_tensor(images), n_samples=n, seed=setting.seed + i)
+                    model.log_weights(ops.convert_to_tensor(images), n_samples=100, seed=setting.seed + i)
                 )
-                for i, n in enumerate([100] * (most_weighted // 100))
+                for i in range(most_weighted // 100)
             ]
         )
     sides = {"naive: z from p(z)": naive, "importance weighted: z from q(z|x)": weighted}

@@ -192,6 +192,23 @@ class ZooModel(keras.Model):
             return z
         return ops.concatenate([z, ops.one_hot(labels, self.n_classes, dtype="float32")], axis=1)
 
+    def label_painter(self):
+        """The layer that paints a label as one more channel, for `with_label_channel`."""
+        height, width, _ = self.image_shape
+        layer = keras.layers.Dense(height * width, dtype="float32", name="label_plane")
+        layer.build((None, self.n_classes))
+        return layer
+
+    def with_label_channel(self, images, labels):
+        """Images with their labels as one more channel, painted by `self.label_plane`: `(n, H, W, C + 1)` float32."""
+        plane = self.label_plane(ops.one_hot(labels, self.n_classes, dtype="float32"))
+        plane = ops.reshape(plane, (-1, *self.image_shape[:2], 1))
+        return ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
+
+    def classes_in_turn(self, n):
+        """n labels 0, 1, 2, ... and round again; None where the model knows no classes."""
+        return np.arange(n) % self.n_classes if self.n_classes else None
+
     def checked_labels(self, labels, n):
         """`[labels]` as an int32 array of n classes, or `[]` where the model knows none; a ZooError on others."""
         if not self.n_classes:

@@ -4,7 +4,6 @@ import math
 from typing import ClassVar, Literal
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_genzoo import corruptions, losses, networks
@@ -133,8 +132,7 @@ class GAN(ZooModel):
                 "pair is known to break (Gulrajani et al. 2017, section 4). Use norm 'none' or 'spectral'."
             )
         if told_by_channel:
-            self.label_plane = keras.layers.Dense(height * width, dtype="float32", name="label_plane")
-            self.label_plane.build((None, n_classes))
+            self.label_plane = self.label_painter()
         elif n_classes:
             features = self.discriminator.get_layer("features").output
             self.features = keras.Model(self.discriminator.inputs, [self.discriminator.output, features])
@@ -240,44 +238,31 @@ class GAN(ZooModel):
         def judge(images):
             return self._judged(images, labels, training=True)
 
-        def squared_norm(gradient):
-            return losses.squared_norm(self._packed_rows(gradient))
-
         # In two batches, not one: a discriminator with BatchNorm must not mix real statistics with fake ones. Where a
         # penalty is due in every step, its forward pass is that of the loss.
-        lazy = self.penalty_interval > 1
-        penalty = 0.0
-        if self.r1 and not lazy:
-            real_logits, gradient = self.input_gradient(judge, real)
-            penalty += 0.5 * self.r1 * squared_norm(gradient)
-        else:
-            real_logits = judge(real)
-        if self.r2 and not lazy:
-            fake_logits, gradient = self.input_gradient(judge, fake)
-            penalty += 0.5 * self.r2 * squared_norm(gradient)
-        else:
-            fake_logits = judge(fake)
-        if self.gradient_penalty and not lazy:
-            penalty += self._interpolated_penalty(judge, real, fake)
-        if lazy and self.is_penalised:
+        lazy = self.is_penalised and self.penalty_interval > 1
+        logits, penalty = self._judged_and_penalised(judge, real, fake, penalised=not lazy)
+        if lazy:
             penalty = ops.cond(
                 self.train_steps % self.penalty_interval == 0,
-                lambda: self.penalty_interval * self._penalties(judge, real, fake),
-                lambda: ops.zeros_like(real_logits),
+                lambda: self.penalty_interval * self._judged_and_penalised(judge, real, fake, penalised=True)[1],
+                lambda: ops.zeros_like(logits["real_logits"]),
             )
-        logits = {"real_logits": real_logits, "fake_logits": fake_logits}
         smoothing = {"real_target": 1 - self.label_smoothing} if self.label_smoothing else {}
         return losses.GAMES[self.game].discriminator(**logits, **smoothing) + penalty, logits
 
-    def _penalties(self, judge, real, fake):
-        penalty = 0.0
-        for weight, images in ((self.r1, real), (self.r2, fake)):
-            if weight:
-                gradient = self.input_gradient(judge, images)[1]
+    def _judged_and_penalised(self, judge, real, fake, *, penalised):
+        """D's logits of both kinds, and the sum of the penalties, `(n / pack,)`; 0.0 where not `penalised`."""
+        logits, penalty = {}, 0.0
+        for key, images, weight in (("real_logits", real, self.r1), ("fake_logits", fake, self.r2)):
+            if weight and penalised:
+                logits[key], gradient = self.input_gradient(judge, images)
                 penalty += 0.5 * weight * losses.squared_norm(self._packed_rows(gradient))
-        if self.gradient_penalty:
+            else:
+                logits[key] = judge(images)
+        if self.gradient_penalty and penalised:
             penalty += self._interpolated_penalty(judge, real, fake)
-        return penalty
+        return logits, penalty
 
     def _interpolated_penalty(self, judge, real, fake):
         """One point on the line between each real image and a generated one, uniform (Gulrajani et al. 2017)."""
@@ -312,8 +297,7 @@ class GAN(ZooModel):
         `labels`, of a conditional model: `(n,)` integers; None for all classes in turn.
         """
         z = self.normal_noise(n, seed)
-        if self.n_classes and labels is None:
-            labels = np.arange(n) % self.n_classes
+        labels = self.classes_in_turn(n) if labels is None else labels
         return self.run_endpoint("generate", z, *self.checked_labels(labels, n))["images"]
 
     def get_config(self):
@@ -330,9 +314,7 @@ class GAN(ZooModel):
             logits, features = self.features(images, training=training)
             return logits + ops.sum(ops.cast(features, "float32") * self.label_vectors(labels), axis=1)
         if self.n_classes:
-            plane = self.label_plane(ops.one_hot(labels, self.n_classes, dtype="float32"))
-            plane = ops.reshape(plane, (-1, *self.image_shape[:2], 1))
-            images = ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
+            images = self.with_label_channel(images, labels)
         if self.pack > 1:
             height, width, channels = images.shape[1:]
             images = ops.reshape(images, (-1, self.pack, height, width, channels))
@@ -349,6 +331,7 @@ class GAN(ZooModel):
 
 def _check(config):
     """Values out of range, and combinations that are known to break."""
+    is_penalised = any(config[penalty] for penalty in _PENALTIES)
     if config["game"] not in losses.GAMES:
         raise ValueError(f"`game` must be one of {', '.join(losses.GAMES)}. Received: {config['game']!r}")
     if not 0 <= config["ema_decay"] < 1:
@@ -366,9 +349,9 @@ def _check(config):
             f"`label_smoothing` smooths a probability, which the {config['game']} game does not have. "
             f"Received: {config['label_smoothing']}"
         )
-    if config["weight_clip"] and any(config[penalty] for penalty in _PENALTIES):
+    if config["weight_clip"] and is_penalised:
         raise ValueError("`weight_clip` and a gradient penalty both bound the slope of D: use one of them.")
-    if config["penalty_interval"] > 1 and not any(config[penalty] for penalty in _PENALTIES):
+    if config["penalty_interval"] > 1 and not is_penalised:
         raise ValueError("`penalty_interval` needs a penalty: gradient_penalty, r1 or r2.")
     if config["conditioning"] not in ("concat", "projection"):
         raise ValueError(f"`conditioning` must be 'concat' or 'projection'. Received: {config['conditioning']!r}")

@@ -142,8 +142,7 @@ class VAE(CodingModel):
             image_shape=(height, width, channels * self.likelihood.n_parameters),
         )
         if n_classes:
-            self.label_plane = keras.layers.Dense(height * width, dtype="float32", name="label_plane")
-            self.label_plane.build((None, n_classes))
+            self.label_plane = self.label_painter()
         self.prior = latents.build_prior(
             prior, latent_dim=latent_dim, encode=self.encoder, image_shape=self.image_shape
         )
@@ -311,8 +310,7 @@ class VAE(CodingModel):
         `labels`, of a conditional model: `(n,)` integers; None for all classes in turn.
         """
         noise = self.normal_noise(n, seed, self.prior.noise_dim)
-        if self.n_classes and labels is None:
-            labels = np.arange(n) % self.n_classes
+        labels = self.classes_in_turn(n) if labels is None else labels
         name = "decode" if isinstance(self.prior, latents.StandardNormal) else "generate"
         return self.run_endpoint(name, noise, *self.checked_labels(labels, n))["images"]
 
@@ -345,9 +343,7 @@ class VAE(CodingModel):
 
     def _encode(self, images, labels, training=False):
         if self.n_classes:
-            plane = self.label_plane(ops.one_hot(labels, self.n_classes, dtype="float32"))
-            plane = ops.reshape(plane, (-1, *self.image_shape[:2], 1))
-            images = ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
+            images = self.with_label_channel(images, labels)
         return self.encoder(images, training=training)
 
     def _decoded(self, z, labels):
