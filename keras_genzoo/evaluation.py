@@ -20,7 +20,10 @@ from keras_genzoo import __version__, data, distributions, losses, metrics, pres
 from keras_genzoo.errors import ZooError
 from keras_genzoo.progress import track, working
 
-_JUDGE = {"mnist": "classifier_mnist"}  # data set -> the classifier whose features and labels measure samples
+_JUDGE = {  # data set -> the classifier whose features and labels measure samples
+    "mnist": "classifier_mnist",
+    "fashion_mnist": "classifier_fashion_mnist",
+}
 _CLASSES = 10
 _LEAST_PROBED = 100  # training images
 _NOISE_LEVELS = (0.1, 0.25, 0.5)  # at which denoisers are measured
@@ -372,8 +375,17 @@ def _samples(model, test):
             protocol = f"{judged_by}; {n} {whose} vs {len(test.pixels)} test images"
             rows.append(test.row(f"{metric}{suffix}", value, "", protocol, n=n))
 
+    def neighbours(judged, suffix, whose):
+        k = min(5, n - 1, len(test.pixels) - 1)
+        found = metrics.precision_recall(real["features"], judged["features"], n_neighbors=k)
+        for metric, value in found.items():
+            protocol = f"{judged_by}; {n} {whose}, {len(test.pixels)} test images, {k} nearest neighbours"
+            rows.append(test.row(f"{metric}{suffix}", value, "", protocol, n=n))
+
     compare(fake, "", "samples")
     compare(train, "_floor", "training images")
+    neighbours(fake, "", "samples")
+    neighbours(train, "_of_train", "training images: what to expect of perfect samples")
     if model.preset.family == "vae" and not model.n_classes:
         if metrics.scikit_learn_is_here():
             with working("fitting a mixture to the codes", verbose=test.verbose):

@@ -50,6 +50,72 @@ def kernel_distance(real_features, fake_features):
     return float(_mean_kernel(real) + _mean_kernel(fake) - 2 * _mean_kernel(real, fake))
 
 
+def precision_recall(real_features, fake_features, *, n_neighbors=5):
+    """How many samples look real, and how much of the real is among them, by nearest neighbours in features.
+
+    A ball around each real image reaches to its k-th nearest real neighbour, and one around each sample to its k-th
+    nearest sample. Precision: samples in any real ball. Recall: real images in any sample's ball (Kynkaanniemi et al.
+    2019, eq. 1 and 2). Density: real balls a sample lies in, over k. Coverage: real balls with a sample in them (Naeem
+    et al. 2020, eq. 3 and 4; they count where outliers fool the first two). Two samples of one distribution score
+    1 for density, 1 - 2^-k for coverage, and less than 1 for the others.
+
+    Args:
+        real_features, fake_features: `(n, d)` and `(m, d)`, n and m > n_neighbors.
+        n_neighbors: k, >= 1.
+
+    Returns:
+        dict of floats `precision`, `recall`, `coverage` in [0, 1] and `density` >= 0.
+    """
+    real, fake = _features(real_features, fake_features)
+    if not 1 <= n_neighbors < min(len(real), len(fake)):
+        raise ZooError(f"`n_neighbors` must be in 1..{min(len(real), len(fake)) - 1}. Received: {n_neighbors}")
+
+    def reach(points):  # the nearest of all is the point itself
+        return np.concatenate(
+            [np.partition(_squared_distances(rows, points), n_neighbors)[:, n_neighbors] for rows in _blocks(points)]
+        )
+
+    real_reach, fake_reach = reach(real), reach(fake)
+    in_real, recalled, covered = np.zeros(len(fake)), [], []
+    for rows, radius in zip(_blocks(real), _blocks(real_reach), strict=True):
+        distances = _squared_distances(rows, fake)
+        inside = distances < radius[:, None]
+        in_real += inside.sum(0)
+        covered.append(inside.any(1))
+        recalled.append((distances < fake_reach).any(1))
+    return {
+        "precision": float(np.mean(in_real > 0)),
+        "recall": float(np.mean(np.concatenate(recalled))),
+        "density": float(np.mean(in_real) / n_neighbors),
+        "coverage": float(np.mean(np.concatenate(covered))),
+    }
+
+
+def mode_coverage(samples, *, centres, std):
+    """Which modes of a mixture of equal Gaussians samples reach: the protocol of PacGAN (Lin et al. 2018, section 4.1).
+
+    A sample is of high quality within 3 standard deviations of its nearest centre; one such sample covers the mode.
+    The KL divergence is of the samples' share per nearest centre against equal shares, in the paper's direction.
+
+    Args:
+        samples: `(n, d)`.
+        centres: `(k, d)`, in the samples' units.
+        std: Standard deviation of every mode along each axis, > 0.
+
+    Returns:
+        dict: `modes` (int, of k), `high_quality` (share of the samples, in [0, 1]) and `reverse_kl` (nats, >= 0).
+    """
+    samples, centres = np.asarray(samples, "float64"), np.asarray(centres, "float64")
+    squared = np.sum((samples[:, None] - centres) ** 2, axis=-1)
+    nearest = squared.argmin(1)
+    good = squared.min(1) <= (3 * std) ** 2
+    return {
+        "modes": len(np.unique(nearest[good])),
+        "high_quality": float(good.mean()),
+        "reverse_kl": label_histogram_kl(nearest, reference=np.arange(len(centres)), n_classes=len(centres)),
+    }
+
+
 def label_histogram_kl(labels, *, reference, n_classes):
     """KL(generated label histogram || reference histogram), in nats; 0 when classes come as often as they should.
 
@@ -156,14 +222,22 @@ def _features(real, fake):
     return real, fake
 
 
-def _mean_kernel(a, b=None, block=1000):
+def _squared_distances(a, b):
+    """Of every row of a to every row of b, `(len(a), len(b))`."""
+    return np.maximum(np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2 * a @ b.T, 0)
+
+
+def _mean_kernel(a, b=None):
     """Mean of the kernel over all pairs of a and b; without b, over the pairs of two different rows of a."""
-    total = sum(np.sum((rows @ (a if b is None else b).T / a.shape[1] + 1) ** 3) for rows in _blocks(a, block))
+    total = sum(np.sum((rows @ (a if b is None else b).T / a.shape[1] + 1) ** 3) for rows in _blocks(a))
     if b is not None:
         return total / (len(a) * len(b))
     diagonal = np.sum((np.sum(a * a, axis=1) / a.shape[1] + 1) ** 3)
     return (total - diagonal) / (len(a) * (len(a) - 1))
 
 
-def _blocks(a, size):
-    return (a[start : start + size] for start in range(0, len(a), size))
+_BLOCK = 1000  # rows of features against all others: memory does not grow with the square
+
+
+def _blocks(a):
+    return (a[start : start + _BLOCK] for start in range(0, len(a), _BLOCK))

@@ -136,6 +136,10 @@ def test_rows_of_a_gan_name_the_judge(tiny):
     assert judge in rows["frechet_distance"]["protocol"]
     assert "not Inception-FID" in rows["frechet_distance"]["protocol"]
     assert 0 < rows["frechet_distance_floor"]["value"] < rows["frechet_distance"]["value"]
+    for metric in ("precision", "recall", "density", "coverage"):
+        assert "500 samples, 500 test images, 5 nearest neighbours" in rows[metric]["protocol"]
+    assert rows["coverage"]["value"] < rows["coverage_of_train"]["value"]
+    assert rows["coverage_of_train"]["value"] == pytest.approx(1 - 2**-5, abs=0.04)
 
 
 def test_an_untrained_generator_is_far_and_a_trained_one_near():
@@ -144,6 +148,8 @@ def test_an_untrained_generator_is_far_and_a_trained_one_near():
     assert fresh["frechet_distance"] > 5 * trained["frechet_distance"]
     assert fresh["label_histogram_kl"] > 1  # one class for all
     assert trained["classes_covered"] == 10
+    assert fresh["precision"] < 0.1 < 0.5 < trained["precision"]
+    assert 10 * fresh["coverage"] < trained["coverage"]
 
 
 def test_the_same_evaluation_gives_the_same_rows():

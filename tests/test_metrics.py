@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_genzoo import metrics
+from keras_genzoo.errors import ZooError
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -47,7 +48,16 @@ def test_kernel_distance_by_brute_force():
     same_b = np.mean([kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
     cross = np.mean([kernel(x, y) for x in a for y in b])
     assert metrics.kernel_distance(a, b) == pytest.approx(same_a + same_b - 2 * cross, rel=1e-10)
-    assert metrics._mean_kernel(a, block=10) == pytest.approx(metrics._mean_kernel(a), rel=1e-12)
+
+
+def test_blocks_do_not_change_a_measure(monkeypatch):
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(37, 5)), rng.normal(size=(41, 5)) + 0.3
+    whole = metrics.kernel_distance(a, b), metrics.precision_recall(a, b)
+    monkeypatch.setattr(metrics, "_BLOCK", 10)
+    blocks = metrics.kernel_distance(a, b), metrics.precision_recall(a, b)
+    assert blocks[0] == pytest.approx(whole[0], rel=1e-12)
+    assert blocks[1] == whole[1]
 
 
 def test_kernel_distance_is_unbiased():
@@ -55,6 +65,57 @@ def test_kernel_distance_is_unbiased():
     rng = np.random.default_rng(4)
     values = [metrics.kernel_distance(rng.normal(size=(50, 3)), rng.normal(size=(50, 3))) for _ in range(400)]
     assert abs(np.mean(values)) < 4 * np.std(values) / 20
+
+
+def test_precision_and_recall_by_brute_force():
+    rng = np.random.default_rng(5)
+    real, fake, k = rng.normal(size=(30, 2)), 1.5 * rng.normal(size=(40, 2)), 3
+
+    def near(points):
+        return [sorted(np.linalg.norm(points - point, axis=1))[k] for point in points]
+
+    real_near, fake_near = near(real), near(fake)
+    in_real = [[np.linalg.norm(x - y) < r for x, r in zip(real, real_near, strict=True)] for y in fake]
+    in_fake = [[np.linalg.norm(x - y) < r for y, r in zip(fake, fake_near, strict=True)] for x in real]
+    assert metrics.precision_recall(real, fake, n_neighbors=k) == pytest.approx(
+        {
+            "precision": np.mean([any(row) for row in in_real]),
+            "recall": np.mean([any(row) for row in in_fake]),
+            "density": np.sum(in_real) / (k * 40),
+            "coverage": np.mean(np.any(in_real, axis=0)),
+        }
+    )
+
+
+def test_precision_and_recall_tell_a_lost_mode_from_bad_samples():
+    rng = np.random.default_rng(6)
+    two = np.concatenate([rng.normal(size=(500, 2)), rng.normal(size=(500, 2)) + 100])
+    other = np.concatenate([rng.normal(size=(500, 2)), rng.normal(size=(500, 2)) + 100])
+    same = metrics.precision_recall(two, other)
+    assert same["precision"] > 0.9
+    assert same["recall"] > 0.9
+    assert same["density"] == pytest.approx(1, abs=0.1)
+    assert same["coverage"] == pytest.approx(1 - 2**-5, abs=0.03)
+    one_mode = metrics.precision_recall(two, rng.normal(size=(1000, 2)))
+    assert one_mode["precision"] > 0.9
+    assert one_mode["recall"] == pytest.approx(0.5, abs=0.05)
+    assert one_mode["coverage"] == pytest.approx(0.5, abs=0.05)
+    bad = metrics.precision_recall(two, np.concatenate([other[::2], rng.normal(loc=[50, -50], size=(500, 2))]))
+    assert bad["precision"] == pytest.approx(0.5, abs=0.05)
+    assert bad["recall"] > 0.9
+    with pytest.raises(ZooError, match=r"`n_neighbors` must be in 1..999. Received: 1000"):
+        metrics.precision_recall(two, other, n_neighbors=1000)
+
+
+def test_modes_are_counted_as_pacgan_does():
+    centres = np.array([[0.0, 0], [10, 0], [0, 10], [10, 10]])
+    at = metrics.mode_coverage(np.repeat(centres, 5, axis=0), centres=centres, std=1)
+    assert at == {"modes": 4, "high_quality": 1.0, "reverse_kl": pytest.approx(0, abs=1e-12)}
+    samples = np.array([[0, 0], [0, 2.9], [10, 3.1], [4, 0]])  # two good ones of the first mode; two strays
+    found = metrics.mode_coverage(samples, centres=centres, std=1)
+    assert found["modes"] == 1
+    assert found["high_quality"] == 0.5
+    assert found["reverse_kl"] == pytest.approx(0.75 * np.log(3) + 0.25 * np.log(1))
 
 
 def test_label_histogram_kl():
