@@ -1,5 +1,5 @@
-"""Name -> `tf.data` of images in [0, 1]. MNIST is bundled; "folder:PATH" is a folder of image files; other names come
-through TensorFlow Datasets.
+"""Name -> `tf.data` of images in [0, 1]. MNIST is bundled; "folder:PATH" is a folder of image files; `synthetic` makes
+a few; other names come through TensorFlow Datasets.
 
 The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way. Order and noise are
 functions of (seed, epoch, batch): `stream` can begin at any epoch, so a resumed run sees what an unbroken one saw.
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo import synthetic
 from keras_genzoo.errors import MissingDataError, ZooError, did_you_mean
 
 BUNDLED = Path(__file__).parent / "_data"
@@ -72,9 +73,9 @@ def load(
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
     Args:
-        name: "mnist" (bundled), the name of a TFDS image data set, such as "fashion_mnist" or "binarized_mnist" (the
-            static binarisation of Larochelle & Murray), or "folder:PATH": every PNG, JPEG and WebP below PATH, of any
-            size and channels.
+        name: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `synthetic`); the name of a TFDS image data
+            set, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of Larochelle & Murray); or
+            "folder:PATH": every PNG, JPEG and WebP below PATH, of any size and channels.
         split: "train", "test", or another split the data set has. Of a folder, its subfolders `train/` and `test/`
             where it has both; else about a tenth of the files, chosen by their names alone, is held out for "test".
         batch_size: Images per batch, >= 1.
@@ -159,7 +160,7 @@ def stream(
 
 
 def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
-    """A split in memory: uint8 images `(n, H, W, C)` and int64 labels `(n,)` (None where it has none).
+    """A split in memory: uint8 images `(n, H, W, C)` (points: float32), int64 labels `(n,)` (None where it has none).
 
     Arguments as in `load`. The labels of a folder are its subfolders in the order of their names, where every image is
     in one. Files of it that are no images are named in a warning and left out.
@@ -190,13 +191,13 @@ def binarize_fixed(images, *, seed):
 
 
 def as_seen(pixels, *, binarize, seed=0):
-    """uint8 images as a model trained with `binarize` takes them, float32 in [0, 1]: binarised once, or as they are."""
+    """Images as a model trained with `binarize` takes them, float32 in [0, 1]: binarised once, or as they are."""
     return to_unit(binarize_fixed(pixels, seed=seed) if binarize else pixels)
 
 
 def to_unit(images):
-    """uint8 images -> float32 in [0, 1]."""
-    return images.astype("float32") / 255
+    """Images -> float32 in [0, 1]; those of `arrays` that are not uint8 are so already."""
+    return images.astype("float32") / 255 if images.dtype == "uint8" else images
 
 
 def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize):
@@ -207,6 +208,8 @@ def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, 
     images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize)
     if labels and targets is None:
         raise ZooError(f"{name} has no labels. Received: labels=True")
+    if binarize and name in synthetic.MIXTURES:
+        raise ZooError(f"The points of {name} have no grey levels to binarise. Received: binarize={binarize!r}")
     return images, targets
 
 
@@ -231,7 +234,9 @@ def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, d
         return tf.data.Dataset.range(n_batches).map(batch)
 
     def images_of_indices(indices, noise_seed):
-        x = tf.cast(tf.gather(pixels, indices), "float32") / 255
+        x = tf.gather(pixels, indices)
+        if x.dtype == tf.uint8:
+            x = tf.cast(x, "float32") / 255
         if binarize:
             x = tf.cast(tf.random.stateless_uniform(tf.shape(x), noise_seed) < x, "float32")
         if drop_remainder:
@@ -251,6 +256,10 @@ def _arrays(name, split, data_dir):
         images, labels = _bundled_mnist(split)
     elif name == STATIC_MNIST:
         images, labels = _static_mnist(split, data_dir)
+    elif name in synthetic.MIXTURES:
+        images, labels = synthetic.mixture_images(name, split)
+    elif name == synthetic.STACKED_MNIST:
+        images, labels = synthetic.stacked(*_bundled_mnist(split), split)
     else:
         images, labels = _from_tfds(name, split, data_dir)
     for array in (images, labels):  # shared by every caller
@@ -404,6 +413,7 @@ def _from_tfds(name, split, data_dir):
     known = tfds.list_builders(with_community_datasets=False)
     if name not in known:
         hint = f" For a folder of images, write {FOLDER}{name}" if Path(name).is_dir() else ""
+        known = [*known, *synthetic.MIXTURES, synthetic.STACKED_MNIST]
         raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, known)}{hint}")
     builder = tfds.builder(name)
     if data_dir:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import __version__, data, distributions, losses, metrics, presets, samplers, zoo
+from keras_genzoo import __version__, data, distributions, losses, metrics, presets, samplers, synthetic, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.progress import track, working
 
@@ -352,6 +352,52 @@ class _Partial:
 _KEEP_SECONDS = 30
 
 
+def _modes(model, test):
+    """Of points, the modes among them, beside what real points score."""
+    name, n = test.preset.data.name, test.protocol.n_samples
+    if name not in synthetic.MIXTURES:
+        return []
+    mixture = synthetic.MIXTURES[name]
+    rows = []
+    for suffix, whose, images in (
+        ("", "samples", model.sample(n, seed=test.protocol.seed)),
+        ("_of_data", "test points: what to expect of perfect samples", test.images[:n]),
+    ):
+        found = metrics.mode_coverage(mixture.to_points(images), centres=mixture.centres, std=mixture.std)
+        what = f"{len(images)} {whose}; "
+        k, near = len(mixture.centres), "within 3 standard deviations of the nearest mode"
+        for metric, unit, protocol in (
+            ("modes", f"of {k}", f"modes with a point {near}"),
+            ("high_quality", "", f"points {near}"),
+            ("reverse_kl", "nats", f"KL(points per nearest mode || 1/{k} each)"),
+        ):
+            rows.append(test.row(f"{metric}{suffix}", found[metric], unit, what + protocol, n=len(images)))
+    return rows
+
+
+def _stacked_modes(model, test):
+    """Of Stacked-MNIST, the modes that the judge of MNIST reads, colour by colour."""
+    if test.preset.data.name != synthetic.STACKED_MNIST:
+        return []
+    name, n = _JUDGE["mnist"], test.protocol.n_samples
+    k = synthetic.STACKED_CLASSES
+    with working(f"judging {n} samples", verbose=test.verbose):
+        judge = zoo.load(name, dtype="float32")
+        images = model.sample(n, seed=test.protocol.seed)
+        digits = [judge.classify(images[..., colour : colour + 1])["logits"].argmax(1) for colour in range(3)]
+    counts = np.bincount(100 * digits[0] + 10 * digits[1] + digits[2], minlength=k)
+    of_a_digit = np.bincount(data.arrays("mnist", "train")[1])
+    reference = np.einsum("r,g,b->rgb", *3 * [of_a_digit]).ravel()  # the colours are independent
+    sha256 = judge.preset.record(presets.WEIGHTS_RECORD)["sha256"][:12]
+    judged_by = f"{n} samples, each colour read by {name} (sha256 {sha256})"
+    kl, floor = metrics.histogram_kl(counts, reference), (k - 1) / (2 * n)
+    return [
+        test.row("modes", int(np.sum(counts > 0)), f"of {k}", judged_by, n=n),
+        test.row("reverse_kl", kl, "nats", f"KL(modes || triples of MNIST's digits); {judged_by}", n=n),
+        test.row("reverse_kl_floor", floor, "nats", f"expected of {n} perfect samples: ({k} - 1) / 2n", n=n),
+    ]
+
+
 def _samples(model, test):
     name = _JUDGE.get(test.preset.data.name)
     if name is None:
@@ -416,7 +462,7 @@ def _classification(model, test):
 _MEASURES = {
     "autoencoder": [_reconstruction, _denoising, _probes],
     "vae": [_likelihood, _samples],
-    "gan": [_samples],
+    "gan": [_samples, _modes, _stacked_modes],
     "classifier": [_classification],
 }
 

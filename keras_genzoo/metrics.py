@@ -124,7 +124,12 @@ def label_histogram_kl(labels, *, reference, n_classes):
         reference: Labels of real images, `(m,)`; every class must occur.
         n_classes: Number of classes.
     """
-    p, q = (np.bincount(values, minlength=n_classes) / len(values) for values in (labels, reference))
+    return histogram_kl(*(np.bincount(values, minlength=n_classes) for values in (labels, reference)))
+
+
+def histogram_kl(counts, reference):
+    """KL(counts || reference) of two histograms `(k,)`, each brought to sum 1, in nats; `reference` > 0 throughout."""
+    p, q = (np.asarray(values, "float64") / np.sum(values) for values in (counts, reference))
     seen = p > 0
     return float(np.sum(p[seen] * np.log(p[seen] / q[seen])))
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_genzoo.errors import ZooError
 
+_POINT = (1, 1, 2)  # the shape of an image that is a point
+_POINTS_SHOWN = 2_500
 _GAP, _SCALE = 2, 2  # pixels between images, and of the picture per pixel of an image
 
 
@@ -15,13 +17,15 @@ def grid(images, path, *, columns=None):
     """Writes images as one PNG, left to right and top to bottom, pixel for pixel (twice enlarged).
 
     Args:
-        images: `(n, H, W, C)` in [0, 1], C of 1 or 3.
+        images: `(n, H, W, C)` in [0, 1], C of 1 or 3; or points, `(n, 1, 1, 2)`, which are drawn as such.
         path: File to write, `.png`.
         columns: Images per row; None: a square.
 
     Returns:
         The path.
     """
+    if np.shape(images)[1:] == _POINT:
+        return points([("", images)], path)
     return write_png(canvas(images, columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1), path)
 
 
@@ -47,12 +51,28 @@ def showcase(model, images, path, *, labels=None, columns=16, seed=0):
         images: `(n, H, W, C)` in [0, 1]; the first `2 * columns` are reconstructed, of fewer than two rows whole ones.
         labels: Of a conditional model, `(n,)` integers; its samples are then columns of one class each.
     """
+    if tuple(model.image_shape) == _POINT:
+        n = min(len(images), _POINTS_SHOWN)
+        return points([("data", images[:n]), (f"{n} samples", model.sample(n, seed=seed))], path)
     columns = columns if labels is None else model.n_classes
     columns = min(columns, len(images))
     parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
     if hasattr(model, "reconstruct"):
         parts.append(_reconstructed(model, images[: 2 * columns], labels, columns, seed))
     return grid(np.concatenate(parts), path, columns=columns)
+
+
+def points(panels, path):
+    """Points of the plane, one panel per set of them, in the coordinates of their square.
+
+    Args:
+        panels: `[(title, images (n, 1, 1, 2) in [0, 1])]`, see `synthetic.Mixture`.
+    """
+    drawing, axes = figure(len(panels), width=4.5, height=4.7)
+    for panel, (title, images) in zip(axes, panels, strict=True):
+        scatter(panel, np.reshape(images, (-1, 2)), None)
+        panel.set(title=title, xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return save(drawing, path)
 
 
 def reconstructions(model, images, path, *, labels=None, columns=16, seed=0):

@@ -33,7 +33,7 @@ MATHS = [
 ]  # each may import those before it
 REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
-IMAGES = ["errors", "data", "metrics", "plots"]
+IMAGES = ["errors", "synthetic", "data", "metrics", "plots"]
 UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
 EVERYTHING = [*UPSTAIRS, "progress", "samplers", "studies", "training", "evaluation", "exporting"]
 
@@ -61,7 +61,8 @@ TABLE = {
     "errors": Room([], set(), no_files=True),
     "presets": Room([REGISTRY, "errors"], {"yaml", "pydantic"}),
     "cards": Room([REGISTRY, "errors", "presets"], {"yaml", "pydantic"}),
-    "data": Room(["errors"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
+    "synthetic": Room(["errors"], {"numpy"}, no_files=True),
+    "data": Room(["errors", "synthetic"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),

@@ -194,3 +194,51 @@ def test_bad_input(tiny):
         gz.evaluate("vae_mist")
     with pytest.raises(ZooError, match=r"`n_samples` must be >= 1. Received: 0"):
         gz.evaluate("dcgan_mnist", n_samples=0)
+
+
+def mode_counter(tmp_path, data_name, image_shape):
+    """A fresh GAN of a data set whose modes are counted."""
+    (tmp_path / "preset.yaml").write_text(f"""
+family: gan
+description: x
+data: {{name: {data_name}}}
+model:
+  image_shape: {image_shape}
+  latent_dim: 2
+  generator: {{name: mlp_generator, units: [4]}}
+  discriminator: {{name: mlp_discriminator, units: [4]}}
+training:
+  epochs: 1
+  batch_size: 100
+  optimizers: {{g_optimizer: {{learning_rate: 1e-3}}, d_optimizer: {{learning_rate: 1e-3}}}}
+evaluation: {{metric: modes, n_samples: 4000}}
+""")
+    return gz.load(tmp_path, weights=None)
+
+
+def test_modes_of_points_are_counted(tmp_path):
+    gan = mode_counter(tmp_path, "ring2d", [1, 1, 2])
+    rows = {row["metric"]: row for row in gz.evaluate(gan)}
+    assert list(rows)[0] == "modes"
+    assert rows["high_quality"]["value"] < 0.1
+    assert rows["modes_of_data"]["value"] == 8
+    assert rows["high_quality_of_data"]["value"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)
+    points, labels = gz.data.arrays("ring2d", "train")
+    gan.sample = lambda n, seed: points[labels < 4][:n]
+    rows = {row["metric"]: row for row in gz.evaluate(gan)}
+    assert (rows["modes"]["value"], rows["modes"]["unit"], rows["modes"]["n"]) == (4, "of 8", 4000)
+    assert rows["reverse_kl"]["value"] == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_modes_of_stacked_mnist_are_counted(tmp_path):
+    gan = mode_counter(tmp_path, "stacked_mnist", [28, 28, 3])
+    images, numbers = gz.data.arrays("stacked_mnist", "test")
+    gan.sample = lambda n, seed: gz.data.to_unit(images[:n])
+    rows = {row["metric"]: row["value"] for row in gz.evaluate(gan)}
+    assert rows["modes"] == pytest.approx(len(np.unique(numbers[:4000])), abs=10)  # the judge errs now and then
+    assert rows["reverse_kl_floor"] == pytest.approx(999 / 8000)
+    assert rows["reverse_kl"] == pytest.approx(rows["reverse_kl_floor"], rel=0.15)
+    gan.sample = lambda n, seed: gz.data.to_unit(images[numbers // 100 == 7][:1].repeat(n, 0))
+    rows = {row["metric"]: row["value"] for row in gz.evaluate(gan)}
+    assert rows["modes"] == 1
+    assert rows["reverse_kl"] == pytest.approx(np.log(1000), rel=0.1)
