@@ -18,6 +18,7 @@ _NAMES = {  # public name -> module that holds it
     "train": "training",
     "evaluate": "evaluation",
     "export": "exporting",
+    "GANMonitor": "monitor",
     "ZooError": "errors",
 }
 _MODULES = (
@@ -32,11 +33,13 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "monitor",
     "networks",
     "plots",
     "presets",
     "samplers",
     "studies",
+    "synthetic",
     "training",
     "zoo",
 )

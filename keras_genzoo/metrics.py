@@ -72,13 +72,13 @@ def precision_recall(real_features, fake_features, *, n_neighbors=5):
 
     def reach(points):  # the nearest of all is the point itself
         return np.concatenate(
-            [np.partition(_squared_distances(rows, points), n_neighbors)[:, n_neighbors] for rows in _blocks(points)]
+            [np.partition(squared_distances(rows, points), n_neighbors)[:, n_neighbors] for rows in _blocks(points)]
         )
 
     real_reach, fake_reach = reach(real), reach(fake)
     in_real, recalled, covered = np.zeros(len(fake)), [], []
     for rows, radius in zip(_blocks(real), _blocks(real_reach), strict=True):
-        distances = _squared_distances(rows, fake)
+        distances = squared_distances(rows, fake)
         inside = distances < radius[:, None]
         in_real += inside.sum(0)
         covered.append(inside.any(1))
@@ -227,7 +227,7 @@ def _features(real, fake):
     return real, fake
 
 
-def _squared_distances(a, b):
+def squared_distances(a, b):
     """Of every row of a to every row of b, `(len(a), len(b))`."""
     return np.maximum(np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2 * a @ b.T, 0)
 

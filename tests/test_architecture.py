@@ -35,7 +35,7 @@ REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
 IMAGES = ["errors", "synthetic", "data", "metrics", "plots"]
 UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
-EVERYTHING = [*UPSTAIRS, "progress", "samplers", "studies", "training", "evaluation", "exporting"]
+EVERYTHING = [*UPSTAIRS, "progress", "monitor", "samplers", "studies", "training", "evaluation", "exporting"]
 
 
 class Room(NamedTuple):
@@ -66,6 +66,7 @@ TABLE = {
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
     "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
+    "monitor": Room(["errors", "metrics", "plots"], {"keras", "numpy"}),
     "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
     "training": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),

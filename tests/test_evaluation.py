@@ -219,7 +219,7 @@ evaluation: {{metric: modes, n_samples: 4000}}
 def test_modes_of_points_are_counted(tmp_path):
     gan = mode_counter(tmp_path, "ring2d", [1, 1, 2])
     rows = {row["metric"]: row for row in gz.evaluate(gan)}
-    assert list(rows)[0] == "modes"
+    assert next(iter(rows)) == "modes"
     assert rows["high_quality"]["value"] < 0.1
     assert rows["modes_of_data"]["value"] == 8
     assert rows["high_quality_of_data"]["value"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)

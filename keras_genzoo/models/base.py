@@ -121,13 +121,14 @@ class ZooModel(keras.Model):
             self._check_training_data(x, "x")
         return super().evaluate(x, *args, **kwargs)
 
-    def minimize(self, optimizer, loss_fn, variables):
+    def minimize(self, optimizer, loss_fn, variables, *, norm=None):
         """One optimizer step: the only place with a gradient tape and loss scaling.
 
         Args:
             optimizer: The optimizer that owns `variables`.
             loss_fn: `() -> (losses, aux)`, losses `(batch,)`; their mean over the global batch is minimised.
             variables: The variables to move.
+            norm: The name in `LOSSES` under which the gradient's norm is tracked; None: it is not.
 
         Returns:
             `(losses, aux)` as `loss_fn` gave them.
@@ -139,6 +140,13 @@ class ZooModel(keras.Model):
             losses, aux = loss_fn()
             scaled = optimizer.scale_loss(ops.mean(losses) / replicas)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        if norm:
+            squares = ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients])
+            value = ops.sqrt(ops.sum(squares)) / optimizer.scale_loss(1.0)
+            finite = ops.isfinite(
+                value
+            )  # else the loss scale was too high: the optimizer drops this step and lowers it
+            self._trackers[norm].update_state(ops.where(finite, value, 0.0), sample_weight=ops.cast(finite, "float32"))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return losses, aux
 

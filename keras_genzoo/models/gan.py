@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import corruptions, losses, networks
+from keras_genzoo.errors import ZooError
 from keras_genzoo.models.base import ZooModel, check_count, check_spec
 
 _PENALTIES = ("gradient_penalty", "r1", "r2")
@@ -56,7 +57,7 @@ class GAN(ZooModel):
     """
 
     OPTIMIZERS: ClassVar = {"g_optimizer": "generator_variables", "d_optimizer": "discriminator_variables"}
-    LOSSES = ("g_loss", "d_loss", "real_logits", "fake_logits")
+    LOSSES = ("g_loss", "d_loss", "real_logits", "fake_logits", "g_gradient_norm", "d_gradient_norm")
 
     def __init__(
         self,
@@ -184,7 +185,7 @@ class GAN(ZooModel):
             judged = self._move_discriminator(real, ops.stop_gradient(fake), labels)
             return self._g_loss(real, fake, labels), judged
 
-        g_loss, judged = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables)
+        g_loss, judged = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables, norm="g_gradient_norm")
         self._update_average()
         return g_loss, judged
 
@@ -194,7 +195,7 @@ class GAN(ZooModel):
         def g_loss_fn():
             return self._g_loss(real, self._generated(self.generator, z, labels, training=True), labels), None
 
-        g_loss, _ = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables)
+        g_loss, _ = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables, norm="g_gradient_norm")
         self._update_average()
         return g_loss
 
@@ -202,7 +203,10 @@ class GAN(ZooModel):
         """One step of D; what it said: `d_loss`, `real_logits`, `fake_logits`, one number per pack of images."""
         fake = ops.stop_gradient(fake)
         d_loss, logits = self.minimize(
-            self.d_optimizer, lambda: self._d_loss(real, fake, labels), self.discriminator_variables
+            self.d_optimizer,
+            lambda: self._d_loss(real, fake, labels),
+            self.discriminator_variables,
+            norm="d_gradient_norm",
         )
         if self.weight_clip:
             for variable in self.discriminator.trainable_variables:
@@ -223,7 +227,9 @@ class GAN(ZooModel):
             "fake_logits": self._judged(fake, labels, training=False),
         }
         game = losses.GAMES[self.game]
-        return self.track(g_loss=game.generator(**logits), d_loss=game.discriminator(**logits), **logits)
+        judged = {"g_loss": game.generator(**logits), "d_loss": game.discriminator(**logits), **logits}
+        logs = self.track(**judged)
+        return {key: logs[key] for key in judged}  # nothing moves here: there are no gradients
 
     def _g_loss(self, real, fake, labels):
         fake_logits = self._judged(self._augmented(fake), labels, training=True)
@@ -291,14 +297,31 @@ class GAN(ZooModel):
         z = self.check_latents(z)
         return self.run_endpoint("generate", z, *self.checked_labels(labels, len(z)))["images"]
 
-    def sample(self, n, seed=None, labels=None):
+    def sample(self, n, seed=None, labels=None, *, averaged=True):
         """G(z), z ~ N(0, I): `(n, H, W, C)` float32 in [0, 1]. The same images for the same integer seed.
 
-        `labels`, of a conditional model: `(n,)` integers; None for all classes in turn.
+        `labels`, of a conditional model: `(n,)` integers; None for all classes in turn. `averaged`: from the averaged
+        generator; else from the one that is in training.
         """
         z = self.normal_noise(n, seed)
         labels = self.classes_in_turn(n) if labels is None else labels
-        return self.run_endpoint("generate", z, *self.checked_labels(labels, n))["images"]
+        labels = self.checked_labels(labels, n)
+        if averaged:
+            return self.run_endpoint("generate", z, *labels)["images"]
+        return ops.convert_to_numpy(self._generated(self.generator, z, *(labels or [None]), training=False))
+
+    def judge(self, images, labels=None):
+        """What D says of images: its logits, `(n / pack,)` float32, higher for what looks real to it.
+
+        Args:
+            images: `(n, H, W, C)` in [0, 1], whole packs.
+            labels: Of a conditional model, `(n,)` integers.
+        """
+        images = self.check_images(images)
+        labels = self.checked_labels(labels, len(images)) or [None]
+        if len(images) % self.pack:
+            raise ZooError(f"D judges {self.pack} images at a time. Received: {len(images)} images")
+        return ops.convert_to_numpy(self._judged(ops.convert_to_tensor(images), *labels, training=False))
 
     def get_config(self):
         return {**super().get_config(), **self._config}

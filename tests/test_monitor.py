@@ -1,0 +1,213 @@
+"""The monitor: it names a collapse that is one, is quiet where all is well, and does what it was told."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from keras_genzoo import GANMonitor, data, models, monitor, synthetic
+from keras_genzoo.errors import ZooError
+
+RING = synthetic.MIXTURES["ring2d"]
+
+
+def ring_modes(images):
+    """The mode each point is of, -1 for none."""
+    squared = np.sum((RING.to_points(images)[:, None] - RING.centres) ** 2, axis=-1)
+    return np.where(squared.min(1) < (3 * RING.std) ** 2, squared.argmin(1), -1)
+
+
+def ring_gan(learning_rate, beta_1, **options):
+    keras.utils.set_random_seed(0)
+    gan = models.get("gan")(
+        image_shape=(1, 1, 2),
+        latent_dim=2,
+        generator={"name": "mlp_generator", "units": [128, 128]},
+        discriminator={"name": "mlp_discriminator", "units": [128, 128]},
+        ema_decay=0.99,
+        seed=0,
+        **options,
+    )
+    optimizers = (keras.optimizers.Adam(learning_rate, beta_1=beta_1) for _ in range(2))
+    gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=50)
+    return gan
+
+
+def healthy():
+    return ring_gan(1e-3, 0.0, game="relativistic", r1=0.1, r2=0.1)
+
+
+def doomed():
+    """The game as the paper writes it, whose generator stops learning once D wins, with large steps and momentum."""
+    return ring_gan(5e-3, 0.9, game="minimax")
+
+
+def fit(gan, watching, *, steps=1200):
+    batches, _ = data.stream("ring2d", batch_size=256)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gan.fit(batches, steps_per_epoch=100, epochs=steps // 100, verbose=0, callbacks=[watching])
+    return [str(warning.message) for warning in told if "GANMonitor" in str(warning.message)]
+
+
+@pytest.fixture(scope="module")
+def points():
+    return [data.arrays("ring2d", split)[0][:1000] for split in ("train", "test")]
+
+
+def test_a_collapse_is_named(points, tmp_path):
+    watching = GANMonitor(*points, every=200, grace=2, patience=2, out=tmp_path)
+    told = fit(doomed(), watching)
+    assert watching.troubles == [(800, "mode collapse")]  # the third and the fourth look
+    assert len(told) == 1
+    assert told[0].startswith("GANMonitor at step 800: mode collapse: diversity ")
+    assert told[0].endswith("training goes on")
+    assert [look["step"] for look in watching.looks] == [200, 400, 600, 800, 1000, 1200]
+    assert watching.looks[-1]["diversity"] < 0.1
+    assert watching.looks[-1]["real_above_fake"] > 0.99
+    for name in ("samples.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_a_healthy_run_is_left_alone(points):
+    watching = GANMonitor(*points, every=200, modes=ring_modes, n_modes=8, action="stop")
+    gan = healthy()
+    assert fit(gan, watching, steps=2000) == []
+    assert watching.troubles == []
+    assert int(gan.train_steps.numpy()) == 2000
+    last = watching.looks[-1]
+    assert last["modes"] == 8
+    assert last["diversity"] == pytest.approx(1, abs=0.1)
+    assert 0.3 < last["train_above_holdout"] < 0.7
+    assert last["g_gradient_norm"] > 0
+    assert last["d_gradient_norm"] > 0
+
+
+def test_lost_modes_are_a_collapse(points):
+    """Seven of eight are enough, five are not; far from each other as they are."""
+    gan = healthy()
+    watching = GANMonitor(*points, every=200, grace=0, patience=1, modes=ring_modes, n_modes=8)
+    watching.set_model(gan)
+    images, labels = data.arrays("ring2d", "train")
+    for n_modes, called in ((7, False), (5, True)):
+        gan.sample = lambda n, seed, averaged=True, n_modes=n_modes: images[labels < n_modes][:n]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            watching.look(200)
+        assert watching.looks[-1]["modes"] == n_modes
+        assert any(name == "mode collapse" for _, name in watching.troubles) == called
+
+
+def test_stop_stops(points):
+    gan = doomed()
+    told = fit(gan, GANMonitor(*points, every=200, grace=2, patience=2, action="stop"))
+    assert int(gan.train_steps.numpy()) == 800
+    assert told[0].endswith("training stops")
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_restore_goes_back_with_smaller_steps(points, scheduled):
+    gan = healthy()
+    if scheduled:
+        rate = keras.optimizers.schedules.CosineDecay(1e-3, 2000)
+        gan.compile(g_optimizer=keras.optimizers.Adam(rate), d_optimizer=keras.optimizers.Adam(rate))
+    watching = GANMonitor(*points, every=100, grace=0, patience=1, action="restore", max_restores=2, factor=0.5)
+    fit(gan, watching, steps=100)
+    good = [weight.copy() for weight in gan.get_weights()]
+    slots = [variable.numpy().copy() for variable in gan.g_optimizer.variables]
+    before = float(gan.g_optimizer.learning_rate)
+    for i in (1, 2):
+        for weight in gan.generator.weights:
+            weight.assign(weight * np.nan)
+        with pytest.warns(UserWarning, match=rf"not finite.*back to the last good weights.*\(restore {i}\)"):
+            watching.on_train_batch_end(0, {"g_loss": float("nan")})
+        watching.on_train_batch_end(0, {"g_loss": 1.0})
+        watching._streaks = {}
+        for weight, value in zip(gan.weights, good, strict=True):
+            assert weight is gan.train_steps or (weight.numpy() == value).all()
+        assert float(gan.g_optimizer.learning_rate) == pytest.approx(before * 0.5**i)
+        assert float(gan.d_optimizer.learning_rate) == pytest.approx(before * 0.5**i)
+    kept = [v.numpy() for v in gan.g_optimizer.variables]
+    assert all((a == b).all() for a, b in zip(kept, slots, strict=True) if a.ndim)
+    assert not gan.stop_training
+    with pytest.warns(UserWarning, match="training stops after 2 restores"):
+        watching.on_train_batch_end(0, {"g_loss": float("nan")})
+    assert gan.stop_training
+
+
+def test_training_really_goes_on_with_the_smaller_steps(points):
+    """The compiled step has the old rate built in, where it is a schedule."""
+    gan = healthy()
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 1_000_000)
+    gan.compile(g_optimizer=keras.optimizers.SGD(rate), d_optimizer=keras.optimizers.SGD(rate))
+
+    class Slow(keras.callbacks.Callback):
+        moved = ()
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.before = gan.discriminator.get_weights()
+
+        def on_epoch_end(self, epoch, logs=None):
+            pairs = zip(gan.discriminator.get_weights(), self.before, strict=True)
+            self.moved = (*self.moved, max(np.abs(a - b).max() for a, b in pairs))
+            if epoch == 0:
+                watching._slow_down(1e-6)
+
+    watching = GANMonitor(*points)
+    slow = Slow()
+    batches, _ = data.stream("ring2d", batch_size=256)
+    gan.fit(batches, steps_per_epoch=5, epochs=2, verbose=0, callbacks=[watching, slow])
+    assert 0 < slow.moved[1] < 1e-4 * slow.moved[0]
+
+
+def test_watching_changes_nothing(points):
+    """The looks draw from seeds of their own: the watched run ends with the weights of the unwatched one."""
+    watched, unwatched = healthy(), healthy()
+    fit(watched, GANMonitor(*points, every=50), steps=200)
+    fit(unwatched, keras.callbacks.Callback(), steps=200)
+    for a, b in zip(watched.get_weights(), unwatched.get_weights(), strict=True):
+        assert (a == b).all()
+
+
+@pytest.mark.parametrize("name", ["gan, packed and augmented, lazy r1", "conditional gan"])
+def test_any_gan_can_be_watched(tiny, mnist, name):
+    labels = data.arrays("mnist", "train")[1][: len(mnist)]
+    images = (mnist, labels) if name == "conditional gan" else mnist
+    watching = GANMonitor(images, images, every=1, n=20)
+    gan = tiny(name)
+    x, y = mnist[:40], (labels[:40] if name == "conditional gan" else None)
+    gan.fit(x, y, batch_size=20, verbose=0, callbacks=[watching])
+    assert len(watching.looks) == 2
+    assert watching.looks[0]["train_above_holdout"] == 0.5  # the same images
+    assert "g_gradient_norm" not in gan.evaluate(x, y, verbose=0, return_dict=True)
+
+
+def test_a_resumed_monitor_remembers(points):
+    first = GANMonitor(*points, every=200, grace=2, patience=2)
+    gan = doomed()
+    fit(gan, first, steps=600)
+    second = GANMonitor(*points, every=200, grace=2, patience=2)
+    second.resume(first.state())
+    fit(gan, second, steps=200)
+    assert second.troubles == [(800, "mode collapse")]
+    assert len(second.looks) == 4
+
+
+def test_the_chance_that_one_is_above_the_other():
+    assert monitor._chance_above(np.array([3.0, 4]), np.array([1.0, 2])) == 1
+    assert monitor._chance_above(np.array([1.0, 3]), np.array([2.0, 3])) == (0 + 0 + 1 + 0.5) / 4
+    square = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]).reshape(4, 1, 1, 2)
+    assert monitor._mean_distance(square) == pytest.approx((4 + 2 * np.sqrt(2)) / 6)
+
+
+def test_bad_input(points):
+    for options, message in (
+        ({"action": "pray"}, "`action` must be one of warn, stop, restore. Received: 'pray'"),
+        ({"every": 0}, "`every` must be >= 1. Received: 0"),
+        ({"factor": 1.0}, r"`factor` must be in \(0, 1\). Received: 1.0"),
+        ({"modes": ring_modes}, "`modes` and `n_modes` go together"),
+        ({"n": 2000}, "`train` must hold at least n=2000 images. Received: 1000"),
+    ):
+        with pytest.raises(ZooError, match=message):
+            GANMonitor(*points, **options)
