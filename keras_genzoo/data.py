@@ -137,13 +137,20 @@ def stream(
     data_dir=None,
     image_shape=None,
     resize="crop",
+    n_held_out=0,
 ):
     """The training split without end, from the start of epoch `first_epoch`, in full batches; for resumable runs.
+
+    The last `n_held_out` images are left out.
 
     Fewer images than `batch_size` are one batch. Epoch e is the same whether the stream began at 0 or at e. Returns
     `(dataset, batches per epoch)`.
     """
     images, targets = _checked_arrays(name, "train", binarize, labels, seed, data_dir, image_shape, resize)
+    if n_held_out >= len(images):
+        raise ZooError(f"{n_held_out} images are to be held out, and {name} has {len(images)}")
+    kept = slice(len(images) - n_held_out)
+    images, targets = images[kept], None if targets is None else targets[kept]
     batch_size = min(batch_size, len(images))
     epochs = tf.data.Dataset.counter(start=first_epoch)
     batches = _pipeline(

@@ -20,10 +20,6 @@ from keras_genzoo import __version__, data, distributions, losses, metrics, pres
 from keras_genzoo.errors import ZooError
 from keras_genzoo.progress import track, working
 
-_JUDGE = {  # data set -> the classifier whose features and labels measure samples
-    "mnist": "classifier_mnist",
-    "fashion_mnist": "classifier_fashion_mnist",
-}
 _CLASSES = 10
 _LEAST_PROBED = 100  # training images
 _NOISE_LEVELS = (0.1, 0.25, 0.5)  # at which denoisers are measured
@@ -379,7 +375,7 @@ def _stacked_modes(model, test):
     """Of Stacked-MNIST, the modes that the judge of MNIST reads, colour by colour."""
     if test.preset.data.name != synthetic.STACKED_MNIST:
         return []
-    name, n = _JUDGE["mnist"], test.protocol.n_samples
+    name, n = zoo.JUDGES["mnist"], test.protocol.n_samples
     k = synthetic.STACKED_CLASSES
     with working(f"judging {n} samples", verbose=test.verbose):
         judge = zoo.load(name, dtype="float32")
@@ -399,7 +395,7 @@ def _stacked_modes(model, test):
 
 
 def _samples(model, test):
-    name = _JUDGE.get(test.preset.data.name)
+    name = zoo.JUDGES.get(test.preset.data.name)
     if name is None:
         return []
     n, seed = test.protocol.n_samples, test.protocol.seed

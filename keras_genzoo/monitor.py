@@ -121,8 +121,8 @@ class GANMonitor(keras.callbacks.Callback):
     # === Called by Keras ===
 
     def on_train_begin(self, logs=None):
-        if self.restores:  # of the run that is resumed
-            self._slow_down(self.factor**self.restores)
+        if self.restores:  # of the run that is resumed; constant rates came back with the optimizers
+            self._slow_down(self.factor**self.restores, constants=False)
         self._last = int(self.model.train_steps.numpy()) // self.every
         self._keep()
 
@@ -225,12 +225,12 @@ class GANMonitor(keras.callbacks.Callback):
         optimizers = (getattr(self.model, key) for key in self.model.OPTIMIZERS)
         return [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in optimizers]
 
-    def _slow_down(self, factor):
+    def _slow_down(self, factor, *, constants=True):
         for optimizer in self._optimizers():
             rate = optimizer._learning_rate  # the schedule itself: `learning_rate` is its value
             if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
                 optimizer.learning_rate = _Slowed(rate, factor)
-            else:
+            elif constants:
                 rate.assign(rate * factor)
         self.model.make_train_function(force=True)  # which has the old schedule built in
 

@@ -47,6 +47,17 @@ class OptimizerConfig(_Section):
     clipnorm: Annotated[float, Field(gt=0)] | None = None
 
 
+class MonitorConfig(_Section):
+    """How a GAN is watched while it trains: the arguments of `monitor.GANMonitor`."""
+
+    every: Annotated[int, Field(ge=1)] = 500  # training steps between looks
+    action: Literal["warn", "stop", "restore"] = "warn"
+    patience: Annotated[int, Field(ge=1)] = 3
+    grace: Annotated[int, Field(ge=0)] = 3
+    max_restores: Annotated[int, Field(ge=0)] = 3
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class TrainingConfig(_Section):
     """How `train` makes the weights."""
 
@@ -56,6 +67,7 @@ class TrainingConfig(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
     steps_per_execution: Annotated[int, Field(ge=1)] = 1
     jit_compile: bool = False
+    monitor: MonitorConfig | None = None  # of a GAN; the last images of the training split are then held out
 
 
 class EvaluationConfig(_Section):

@@ -33,6 +33,11 @@ class Mixture(NamedTuple):
         """Images `(n, 1, 1, 2)` in [0, 1] -> points `(n, 2)` float64."""
         return (2 * np.asarray(images, "float64").reshape(-1, 2) - 1) * self.reach
 
+    def modes_of(self, images):
+        """The mode of each image, `(n,)` integers in `range(k)`; -1 beyond 3 standard deviations of all centres."""
+        squared = np.sum((self.to_points(images)[:, None] - self.centres) ** 2, axis=-1)
+        return np.where(squared.min(1) <= (3 * self.std) ** 2, squared.argmin(1), -1)
+
 
 _ANGLES = 2 * np.pi * np.arange(8) / 8
 MIXTURES = {  # with the numbers of Lin et al. 2018 (PacGAN), section 4.1

@@ -8,19 +8,23 @@ import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from keras_genzoo import presets, zoo
-from keras_genzoo.data import full_name, stream
+from keras_genzoo import presets, synthetic, zoo
+from keras_genzoo.data import as_seen, full_name, stream
 from keras_genzoo.errors import ZooError
+from keras_genzoo.monitor import GANMonitor
 
 _STATE = "state.json"
+_WATCHED = 256  # images of a kind in each look of a monitor; as many of the training split are held out for it
 
 
 def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
     """Trains a preset's model from fresh weights and saves it as the preset folder `out`.
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
-    interruption goes on from it and ends with the weights an unbroken run would have given.
+    interruption goes on from it and ends with the weights an unbroken run would have given. With a `monitor` in the
+    preset, OUT.partial/monitor/ shows samples and curves of a GAN as it goes.
 
     Args:
         preset: A preset's name or path, or a `presets.Preset`.
@@ -36,7 +40,8 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
         The trained model, compiled.
 
     Raises:
-        ZooError: `out` exists or cannot be written, or the partial run is of another configuration.
+        ZooError: `out` exists or cannot be written, the partial run is of another configuration, or a loss that is
+            not finite or the monitor has ended the training.
     """
     if not isinstance(preset, presets.Preset):
         preset = presets.find(preset)
@@ -57,17 +62,24 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
     _warn_of_short_run(preset, config.epochs * steps_per_epoch)
     if state["epoch"]:
         zoo.load_weights(model, partial / state["weights"])
+    monitor = _monitor(model, preset, partial / "monitor", data_dir)
+    if monitor and state.get("monitor"):
+        monitor.resume(state["monitor"])
     model.fit(
         batches,
         epochs=config.epochs,
         initial_epoch=state["epoch"],
         steps_per_epoch=steps_per_epoch,
         verbose=verbose,
-        callbacks=[_Checkpoint(partial, state, config.epochs, checkpoint_every)],
+        callbacks=[
+            *([monitor] if monitor else []),
+            _Checkpoint(partial, state, config.epochs, checkpoint_every, monitor),
+        ],
     )
     if state["epoch"] < config.epochs:
+        reason = monitor.troubles[-1][1] if monitor and monitor.troubles else "a loss that is not finite"
         raise ZooError(
-            f"Training of {preset.name} stopped at a loss that is not finite in epoch {state['epoch'] + 1}; "
+            f"Training of {preset.name} stopped at {reason} in epoch {state['epoch'] + 1}; "
             f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
         )
     zoo.save(model, out, history=state["history"])
@@ -87,6 +99,7 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         seed=config.seed,
         first_epoch=first_epoch,
         data_dir=data_dir,
+        n_held_out=_WATCHED if config.monitor else 0,
     )
     zoo.compile_model(
         model,
@@ -98,17 +111,40 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
     return model, batches, steps_per_epoch
 
 
+def _monitor(model, preset, out, data_dir):
+    """The monitor that the preset asks for, or None."""
+    config = preset.training.monitor
+    if config is None:
+        return None
+    if preset.family != "gan":
+        raise ZooError(f"{preset.file}: `training.monitor` watches a gan. Received: the family {preset.family}")
+    pixels, labels = zoo.arrays(model, "train", data_dir=data_dir)
+    images = [as_seen(part, binarize=preset.data.binarize) for part in (pixels[:_WATCHED], pixels[-_WATCHED:])]
+    if model.n_classes:
+        images = list(zip(images, (labels[:_WATCHED], labels[-_WATCHED:]), strict=True))
+    modes = {}
+    if preset.data.name in synthetic.MIXTURES:
+        mixture = synthetic.MIXTURES[preset.data.name]
+        modes = {"modes": mixture.modes_of, "n_modes": len(mixture.centres)}
+    elif preset.data.name in zoo.JUDGES:
+        judge = zoo.load(zoo.JUDGES[preset.data.name], dtype="float32")
+        modes = {"modes": lambda images: judge.classify(images)["logits"].argmax(1), "n_modes": len(np.unique(labels))}
+    return GANMonitor(*images, **config.model_dump(), **modes, out=out, n=_WATCHED)
+
+
 class _Checkpoint(keras.callbacks.Callback):
     """Keeps one checkpoint: the weights file first, then the small state file that names it.
 
     Stops at the first loss that is not finite (Keras' TerminateOnNaN knows only a loss called `loss`).
     """
 
-    def __init__(self, folder, state, epochs, every):
+    def __init__(self, folder, state, epochs, every, monitor=None):
         super().__init__()
-        self.folder, self.state, self.epochs, self.every = folder, state, epochs, every
+        self.folder, self.state, self.epochs, self.every, self.monitor = folder, state, epochs, every, monitor
 
     def on_train_batch_end(self, batch, logs=None):
+        if self.monitor and self.monitor.action == "restore":
+            return  # it goes back to good weights, or stops
         if not all(math.isfinite(value) for value in (logs or {}).values()):
             self.model.stop_training = True
 
@@ -121,6 +157,8 @@ class _Checkpoint(keras.callbacks.Callback):
             return
         previous = self.state["weights"]
         self.state.update(epoch=done, weights=f"epoch{done}.weights.h5")
+        if self.monitor:
+            self.state["monitor"] = self.monitor.state()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.model.save_weights(self.folder / self.state["weights"])

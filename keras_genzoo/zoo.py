@@ -19,6 +19,10 @@ from keras_genzoo.presets import GOLDEN_FILE, HISTORY_FILE, PRESET_FILE, WEIGHTS
 
 _DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
 _KINDS = {"regularizer": regularizers.REGULARIZERS, "prior": latents.PRIORS, "posterior": latents.POSTERIORS}
+JUDGES = {  # data set -> the classifier whose features and labels measure samples of it
+    "mnist": "classifier_mnist",
+    "fashion_mnist": "classifier_fashion_mnist",
+}
 _GOLDEN_IMAGES = 1  # the codes of 1,000 numbers have to fit, too
 
 

@@ -69,7 +69,7 @@ TABLE = {
     "monitor": Room(["errors", "metrics", "plots"], {"keras", "numpy"}),
     "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
-    "training": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
+    "training": Room([*UPSTAIRS, "monitor", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
     "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),
     "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy"}),

@@ -12,12 +12,6 @@ from keras_genzoo.errors import ZooError
 RING = synthetic.MIXTURES["ring2d"]
 
 
-def ring_modes(images):
-    """The mode each point is of, -1 for none."""
-    squared = np.sum((RING.to_points(images)[:, None] - RING.centres) ** 2, axis=-1)
-    return np.where(squared.min(1) < (3 * RING.std) ** 2, squared.argmin(1), -1)
-
-
 def ring_gan(learning_rate, beta_1, **options):
     keras.utils.set_random_seed(0)
     gan = models.get("gan")(
@@ -71,7 +65,7 @@ def test_a_collapse_is_named(points, tmp_path):
 
 
 def test_a_healthy_run_is_left_alone(points):
-    watching = GANMonitor(*points, every=200, modes=ring_modes, n_modes=8, action="stop")
+    watching = GANMonitor(*points, every=200, modes=RING.modes_of, n_modes=8, action="stop")
     gan = healthy()
     assert fit(gan, watching, steps=2000) == []
     assert watching.troubles == []
@@ -87,7 +81,7 @@ def test_a_healthy_run_is_left_alone(points):
 def test_lost_modes_are_a_collapse(points):
     """Seven of eight are enough, five are not; far from each other as they are."""
     gan = healthy()
-    watching = GANMonitor(*points, every=200, grace=0, patience=1, modes=ring_modes, n_modes=8)
+    watching = GANMonitor(*points, every=200, grace=0, patience=1, modes=RING.modes_of, n_modes=8)
     watching.set_model(gan)
     images, labels = data.arrays("ring2d", "train")
     for n_modes, called in ((7, False), (5, True)):
@@ -194,6 +188,19 @@ def test_a_resumed_monitor_remembers(points):
     assert len(second.looks) == 4
 
 
+def test_a_resumed_run_goes_on_as_slowly(points):
+    """Constant rates are saved with the optimizers, schedules are not."""
+    state = {"looks": [], "troubles": [], "restores": 2, "streaks": {}}
+    for rate, expected in ((1e-3, 1e-3), (keras.optimizers.schedules.CosineDecay(1e-3, 1000), 0.25e-3)):
+        gan = healthy()
+        gan.compile(g_optimizer=keras.optimizers.Adam(rate), d_optimizer=keras.optimizers.Adam(rate))
+        watching = GANMonitor(*points, action="restore")
+        watching.resume(state)
+        watching.set_model(gan)
+        watching.on_train_begin()
+        assert float(gan.g_optimizer.learning_rate) == pytest.approx(expected)
+
+
 def test_the_chance_that_one_is_above_the_other():
     assert monitor._chance_above(np.array([3.0, 4]), np.array([1.0, 2])) == 1
     assert monitor._chance_above(np.array([1.0, 3]), np.array([2.0, 3])) == (0 + 0 + 1 + 0.5) / 4
@@ -206,7 +213,7 @@ def test_bad_input(points):
         ({"action": "pray"}, "`action` must be one of warn, stop, restore. Received: 'pray'"),
         ({"every": 0}, "`every` must be >= 1. Received: 0"),
         ({"factor": 1.0}, r"`factor` must be in \(0, 1\). Received: 1.0"),
-        ({"modes": ring_modes}, "`modes` and `n_modes` go together"),
+        ({"modes": RING.modes_of}, "`modes` and `n_modes` go together"),
         ({"n": 2000}, "`train` must hold at least n=2000 images. Received: 1000"),
     ):
         with pytest.raises(ZooError, match=message):

@@ -39,6 +39,13 @@ def test_points_survive_being_images():
     assert mixture.to_points(mixture.to_images(points)) == pytest.approx(points, abs=1e-6)
 
 
+def test_the_mode_of_a_point_ends_at_three_sigma():
+    mixture = synthetic.MIXTURES["ring2d"]
+    away = np.array([[0, 0], [0.029, 0], [0.022, 0.022], [0.5, 0.5]])
+    points = mixture.centres[3] + away
+    assert mixture.modes_of(mixture.to_images(points)).tolist() == [3, 3, -1, -1]
+
+
 def test_splits_are_different_points_and_always_the_same():
     train, test = (data.arrays("ring2d", split)[0] for split in ("train", "test"))
     assert len(test) == 10_000

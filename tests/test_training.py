@@ -8,7 +8,7 @@ import pytest
 from test_zoo import PRESET
 
 import keras_genzoo as gz
-from keras_genzoo import data, presets
+from keras_genzoo import data, presets, training
 from keras_genzoo.errors import ZooError
 
 GAN = """
@@ -28,6 +28,8 @@ training:
 evaluation: {metric: frechet_distance, n_samples: 100}
 """
 
+WATCHED_GAN = GAN.replace("epochs: 3", "epochs: 3\n  monitor: {every: 2, action: restore}")
+
 
 def preset_of(text, folder):
     folder.mkdir(parents=True)
@@ -46,7 +48,7 @@ class Stopped(Exception):
     """What a pulled plug looks like from inside."""
 
 
-@pytest.mark.parametrize(("text", "dtype"), [(PRESET, None), (GAN, None), (GAN, "mixed_float16")])
+@pytest.mark.parametrize(("text", "dtype"), [(PRESET, None), (GAN, None), (WATCHED_GAN, "mixed_float16")])
 def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeypatch, few_images):
     preset = preset_of(text.replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
     unbroken = gz.train(preset, tmp_path / "unbroken", dtype=dtype, verbose=0)
@@ -152,3 +154,27 @@ def test_a_gan_learns_where_the_ink_is(tmp_path):
 
     before = distance(gz.load(preset.folder, weights=None))
     assert distance(gz.train(preset, tmp_path / "out", verbose=0)) < before / 2
+
+
+def test_the_monitor_of_a_preset_watches_and_stops(tmp_path, few_images, monkeypatch):
+    """Its pictures appear while the training runs, its images are not trained on, and it has the last word."""
+    text = GAN.replace("epochs: 3", "epochs: 3\n  monitor: {every: 2, action: stop, grace: 0, patience: 1}")
+    preset = preset_of(text, tmp_path / "preset")
+    with (
+        pytest.warns(UserWarning, match="GANMonitor at step 2: mode collapse"),
+        pytest.raises(ZooError, match=r"Training of preset stopped at mode collapse in epoch 1"),
+    ):
+        gz.train(preset, tmp_path / "out", verbose=0)  # two steps in, all samples are one grey
+    assert (tmp_path / "out.partial" / "monitor" / "samples.png").is_file()
+    assert not (tmp_path / "out").exists()
+    model, _, steps = training.prepare(preset)
+    assert steps == (600 - 256) // 100
+    watching = training._monitor(model, preset, None, None)
+    assert watching.n_modes == 10
+    assert (watching.holdout[0] == data.to_unit(data.arrays("mnist", "train")[0][-256:])).all()
+
+
+def test_only_a_gan_is_watched(tmp_path):
+    preset = preset_of(PRESET.replace("epochs:", "monitor: {}\n  epochs:"), tmp_path / "preset")
+    with pytest.raises(ZooError, match=r"`training.monitor` watches a gan. Received: the family vae"):
+        gz.train(preset, tmp_path / "out", verbose=0)
