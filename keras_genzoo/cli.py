@@ -20,6 +20,7 @@ _STUDIES = {  # as in studies.STUDIES, told before TensorFlow's seconds
     "interpolation": "lines between codes, and sums of them",
     "beta": "rate against distortion",
     "collapse": "posterior collapse, made and cured",
+    "sensitivity": "every GAN game with every regularizer: which keep all modes (hours)",
 }
 _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
@@ -130,7 +131,7 @@ def _parser():
     sub.add_argument("--write", action="store_true", help="store the numbers as the preset's metrics.json")
 
     sub = command(
-        _study, "study", "An experiment of the lecture on VAEs: one figure and its numbers.", preset=False, as_json=True
+        _study, "study", "An experiment of the lecture: one figure and its numbers.", preset=False, as_json=True
     )
     sub.add_argument(
         "study", metavar="STUDY", choices=_STUDIES, help="; ".join(f"{k}: {v}" for k, v in _STUDIES.items())

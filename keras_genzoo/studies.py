@@ -1,4 +1,4 @@
-"""The lecture's claims about VAEs as experiments: each one command, one figure, and its numbers beside it.
+"""The lecture's claims as experiments: each one command, one figure, and its numbers beside it.
 
     keras-genzoo study collapse         # studies/collapse.png, studies/collapse.json
 
@@ -15,18 +15,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import data, losses, metrics, plots, zoo
+from keras_genzoo import data, losses, metrics, plots, synthetic, zoo
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
-from keras_genzoo.progress import working
+from keras_genzoo.progress import track, working
 
 
 class Setting(NamedTuple):
-    """What a study may know: epochs per training, the seed, and whether to show progress."""
+    """What a study may know: epochs per training, the seed, whether to show progress, where to keep what is done."""
 
     epochs: int
     seed: int
     verbose: bool
+    partial: Path
 
 
 def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
@@ -54,12 +56,14 @@ def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
             if own_epochs
             else f"The study {name} trains nothing; leave `epochs` out"
         )
-    setting = Setting(epochs or own_epochs, seed, verbose)
+    partial = Path(out).expanduser() / f"{name}.partial.json"
+    setting = Setting(epochs or own_epochs, seed, verbose, partial)
     keras.utils.set_random_seed(seed)
     rows, drawing = study(setting)
     path = plots.save(drawing, Path(out) / f"{name}.png")
     content = {"study": name, "epochs": setting.epochs, "seed": seed, "rows": rows}
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    partial.unlink(missing_ok=True)
     return rows, path
 
 
@@ -345,6 +349,120 @@ def collapse(setting):
     return rows, drawing
 
 
+# === (f) Which GANs keep their modes ===
+
+_CURES = {  # the regularizers of a GAN, with weights for points in the unit square
+    "none": {},
+    "weight clipping": {"weight_clip": 0.1},
+    "gradient penalty": {"gradient_penalty": 0.1},
+    "R1": {"r1": 0.1},
+    "R1 + R2": {"r1": 0.1, "r2": 0.1},
+    "spectral norm": {"discriminator": {"name": "mlp_discriminator", "units": [128, 128], "norm": "spectral"}},
+    "label smoothing": {"label_smoothing": 0.1},
+    "packing": {"pack": 4},
+}
+_RATES = (3e-4, 1e-3, 3e-3)
+_SEEDS = 3
+_POINTS_JUDGED = 2_500  # as PacGAN's protocol has it
+_GAN_BATCH = 256
+
+
+def sensitivity(setting, *, games=tuple(losses.GAMES), cures=tuple(_CURES), rates=_RATES, n_seeds=_SEEDS):
+    """Every game of a GAN with every regularizer on the ring and the grid: which share of runs keeps all modes?
+
+    A cell's runs are those of all learning rates and seeds; an epoch is 390 steps. What is done is kept beside the
+    figure, and the same command goes on from it.
+    """
+    done = _read_partial(setting)
+    cases = [(name, game, cure) for name in synthetic.MIXTURES for game in games for cure in cures]
+    for name, game, cure in track(cases, "training", verbose=setting.verbose):
+        runs = [(rate, setting.seed + i) for rate in rates for i in range(n_seeds)]
+        if cure == "label smoothing" and game not in ("minimax", "non_saturating"):
+            continue  # which has no probability to smooth
+        if any(_run_key(name, game, cure, *run) not in done for run in runs):
+            for run, found in zip(
+                runs, _mode_counts(name, runs, setting.epochs, game=game, **_CURES[cure]), strict=True
+            ):
+                done[_run_key(name, game, cure, *run)] = {
+                    "data": name, "game": game, "regularizer": cure, "learning_rate": run[0], "seed": run[1], **found,
+                }  # fmt: skip
+            setting.partial.parent.mkdir(parents=True, exist_ok=True)
+            setting.partial.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
+    rows = list(done.values())
+    return rows, _sensitivity_map(rows, setting, games, cures)
+
+
+def _run_key(*parts):
+    return " ".join(map(str, parts))
+
+
+def _read_partial(setting):
+    """Runs that an interrupted study of the same epochs and seed has done, by their keys."""
+    try:
+        stored = json.loads(setting.partial.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return stored["done"] if (stored["epochs"], stored["seed"]) == (setting.epochs, setting.seed) else {}
+
+
+def _mode_counts(name, runs, epochs, **options):
+    """What `metrics.mode_coverage` finds after each of the runs `(learning_rate, seed)` of one GAN.
+
+    The compiled step serves all of them: a run begins with the fresh weights of a twin, and optimizers at zero.
+    """
+    mixture = synthetic.MIXTURES[name]
+
+    def fresh(seed):
+        keras.utils.set_random_seed(seed)
+        return GAN(
+            **{
+                "image_shape": (1, 1, 2),
+                "latent_dim": 2,
+                "generator": {"name": "mlp_generator", "units": [128, 128]},
+                "discriminator": {"name": "mlp_discriminator", "units": [128, 128]},
+                "ema_decay": 0.99,
+                "seed": seed,
+                **options,
+            }
+        )
+
+    gan, found = fresh(runs[0][1]), []
+    optimizers = [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in gan.OPTIMIZERS]
+    gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=130)
+    for rate, seed in runs:
+        for variable, start in zip(gan.variables, fresh(seed).variables, strict=True):
+            variable.assign(start)
+        for optimizer in optimizers:
+            for variable in optimizer.variables:
+                variable.assign(ops.zeros_like(variable))
+            optimizer.learning_rate = rate
+        batches, steps = data.stream(name, batch_size=_GAN_BATCH, seed=seed)
+        gan.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0)
+        points = mixture.to_points(gan.sample(_POINTS_JUDGED, seed=seed))
+        found.append(metrics.mode_coverage(points, centres=mixture.centres, std=mixture.std))
+    return found
+
+
+def _sensitivity_map(rows, setting, games, cures):
+    drawing, panels = plots.figure(len(synthetic.MIXTURES), width=8, height=5)
+    for panel, (name, mixture) in zip(panels, synthetic.MIXTURES.items(), strict=True):
+        k = len(mixture.centres)
+        kept = np.full((len(games), len(cures)), np.nan)
+        for i, game in enumerate(games):
+            for j, cure in enumerate(cures):
+                runs = [r for r in rows if (r["data"], r["game"], r["regularizer"]) == (name, game, cure)]
+                if runs:
+                    kept[i, j] = np.mean([run["modes"] == k for run in runs])
+                    text = f"{sum(run['modes'] == k for run in runs)}/{len(runs)}"
+                    text += f"\n{np.mean([run['modes'] for run in runs]):.1f}"
+                    panel.text(j, i, text, ha="center", va="center", color="black" if kept[i, j] > 0.4 else "white")
+        panel.imshow(kept, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        panel.set_xticks(range(len(cures)), cures, rotation=35, ha="right")
+        panel.set_yticks(range(len(games)), [game.replace("_", " ") for game in games])
+        panel.set(title=f"{name}: runs that keep all {k} modes, and mean modes (epochs: {setting.epochs})")
+    return drawing
+
+
 # name -> the study and its epochs per training; None where it trains nothing
 STUDIES = {
     "estimate": (estimate, None),
@@ -352,6 +470,7 @@ STUDIES = {
     "interpolation": (interpolation, None),
     "beta": (beta, 10),
     "collapse": (collapse, 6),
+    "sensitivity": (sensitivity, 10),
 }
 
 

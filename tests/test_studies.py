@@ -81,6 +81,47 @@ def test_a_vae_collapses_under_wide_noise_and_is_cured(tmp_path, short):
     assert rows["sigma optimal"]["sigma"] < 0.5 < rows["sigma 2.5"]["sigma"] == 2.5
 
 
+def test_modes_are_counted_over_games_and_regularizers_and_resumed(tmp_path, short, monkeypatch):
+    """A few cells of the map; an interrupted study trains only what is missing."""
+    sensitivity, counts = studies.sensitivity, studies._mode_counts
+    cells = {
+        "games": ("minimax", "relativistic"),
+        "cures": ("R1 + R2", "label smoothing"),
+        "rates": (1e-3,),
+        "n_seeds": 1,
+    }
+    monkeypatch.setitem(studies.STUDIES, "sensitivity", (lambda setting: sensitivity(setting, **cells), 2))
+    calls = []
+
+    def counted(name, runs, epochs, **options):
+        calls.append((name, options["game"]))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return counts(name, runs, epochs, **options)
+
+    monkeypatch.setattr(studies, "_mode_counts", counted)
+    with pytest.raises(KeyboardInterrupt):
+        _run("sensitivity", tmp_path)
+    assert (tmp_path / "out" / "sensitivity.partial.json").is_file()
+    rows = _run("sensitivity", tmp_path)
+    assert not (tmp_path / "out" / "sensitivity.partial.json").exists()
+    assert len(calls) == 7  # 6 cells have a meaning; one was begun twice
+    assert {(row["data"], row["game"], row["regularizer"]) for row in rows} == {
+        (name, *cell)
+        for name in ("ring2d", "grid2d")
+        for cell in (("minimax", "R1 + R2"), ("minimax", "label smoothing"), ("relativistic", "R1 + R2"))
+    }
+    assert all(0 <= row["modes"] <= (8 if row["data"] == "ring2d" else 25) for row in rows)
+
+
+def test_a_run_of_the_map_is_that_of_a_model_of_its_own():
+    """Runs that share a compiled step do not share anything else."""
+    runs = [(1e-3, 0), (3e-3, 1), (1e-3, 0)]
+    first, other, again = studies._mode_counts("ring2d", runs, 1, game="hinge", r1=0.1)
+    assert first == again != other
+    assert studies._mode_counts("ring2d", [(3e-3, 1)], 1, game="hinge", r1=0.1) == [other]
+
+
 @pytest.mark.parametrize(
     ("name", "epochs", "complaint"),
     [
