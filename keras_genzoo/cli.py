@@ -267,7 +267,7 @@ def _plot(arguments):
     elif kind in ("manifold", "traversal"):
         print(getattr(plots, kind)(model, images, out))
     elif kind == "reconstructions":
-        print(plots.reconstructions(model, images[:128], out, labels=known(model)))
+        print(plots.reconstructions(model, images, out, labels=known(model)))
     else:
         print(plots.showcase(model, images, out, labels=known(model)))
 

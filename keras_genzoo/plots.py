@@ -48,7 +48,7 @@ def showcase(model, images, path, *, labels=None, columns=16, seed=0):
 
     Args:
         model: A model of the zoo.
-        images: `(n, H, W, C)` in [0, 1]; the first `2 * columns` are reconstructed, of fewer than two rows whole ones.
+        images: `(n, H, W, C)` in [0, 1]; `2 * columns` from all over them are reconstructed, of fewer whole rows.
         labels: Of a conditional model, `(n,)` integers; its samples are then columns of one class each.
     """
     if tuple(model.image_shape) == _POINT:
@@ -58,7 +58,7 @@ def showcase(model, images, path, *, labels=None, columns=16, seed=0):
     columns = min(columns, len(images))
     parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
     if hasattr(model, "reconstruct"):
-        parts.append(_reconstructed(model, images[: 2 * columns], labels, columns, seed))
+        parts.append(_reconstructed(model, images, labels, columns, seed, rows=2))
     return grid(np.concatenate(parts), path, columns=columns)
 
 
@@ -80,15 +80,18 @@ def reconstructions(model, images, path, *, labels=None, columns=16, seed=0):
 
     Args:
         model: A model with `reconstruct`.
-        images: `(n, H, W, C)` in [0, 1].
+        images: `(n, H, W, C)` in [0, 1]; eight rows from all over them are shown.
         labels: Of a conditional model, `(n,)` integers.
         seed: Of the noise.
     """
     columns = min(columns, len(images))
-    return grid(_reconstructed(model, images, labels, columns, seed), path, columns=columns)
+    return grid(_reconstructed(model, images, labels, columns, seed, rows=8), path, columns=columns)
 
 
-def _reconstructed(model, images, labels, columns, seed):
+def _reconstructed(model, images, labels, columns, seed, *, rows):
+    if len(images) > rows * columns:  # many data sets are sorted by class: the first ones would be of one
+        chosen = np.linspace(0, len(images) - 1, rows * columns).astype(int)
+        images, labels = images[chosen], None if labels is None else labels[chosen]
     parts = []
     for start in range(0, len(images) - columns + 1, columns):
         clean = images[start : start + columns]
