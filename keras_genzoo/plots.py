@@ -229,33 +229,39 @@ def traversal(model, images, path, *, rows=10, columns=11):
 
 
 def curves(history, path):
-    """Losses by epoch, one panel each.
+    """Losses by epoch, one panel each; or whatever was noted, by its `step`.
 
     Args:
-        history: A list of dicts, one per epoch: a preset's history.json.
+        history: A list of dicts, one per epoch: a preset's history.json. Or with a `step` in each: `GANMonitor.looks`.
     """
     # A part that is 0 throughout (no penalty) or equals the loss says nothing.
     series = {key: [logs[key] for logs in history] for key in history[0]}
     shown = {
         key: values for key, values in series.items() if key == "loss" or (any(values) and values != series.get("loss"))
     }
-    drawing, panels = figure(len(shown), width=4.8, height=3.6)
+    steps = shown.pop("step", None)
+    drawing, panels = figure(len(shown), width=4.8, height=3.6, columns=4)
     for panel, (key, values) in zip(panels, shown.items(), strict=True):
-        panel.plot(range(1, len(values) + 1), values, marker="." if len(values) < 50 else None)
+        panel.plot(steps or range(1, len(values) + 1), values, marker="." if len(values) < 50 else None)
         # The first epochs' fall would flatten all that follows.
         if min(values) > 0 and max(values) > 3 * min(values):
             panel.set_yscale("log")
-        panel.set(title=key, xlabel="epoch")
+        panel.set(title=key, xlabel="training step" if steps else "epoch")
         panel.grid(alpha=0.3, which="both")
     return save(drawing, path)
 
 
-def figure(n, *, width, height):
-    """A figure and its n panels side by side. Not pyplot's: a notebook's own settings stay as they are."""
+def figure(n, *, width, height, columns=None):
+    """A figure and its n panels, `columns` (all) side by side. Not pyplot's: a notebook's settings stay as they are."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(width * n, height), layout="constrained")
-    return drawing, drawing.subplots(1, n, squeeze=False)[0]
+    columns = min(n, columns or n)
+    rows = math.ceil(n / columns)
+    drawing = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = drawing.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[n:]:
+        panel.remove()
+    return drawing, panels[:n]
 
 
 def save(drawing, path):

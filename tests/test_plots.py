@@ -106,6 +106,41 @@ def test_maps_and_curves_are_drawn(tmp_path):
         plots.latent_map([("one", np.zeros((5, 1)))], None, tmp_path / "x.png")
 
 
+def test_what_a_monitor_noted_is_drawn_by_its_step(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda drawing, path: drawn.append(drawing))
+    plots.curves([{"step": step, **dict.fromkeys("abcde", 1.0)} for step in (500, 1000)], tmp_path / "c.png")
+    panels = drawn[0].axes
+    assert [panel.get_title() for panel in panels] == list("abcde")
+    assert len({panel.get_position().y0 for panel in panels}) == 2  # four in a row
+    assert panels[0].lines[0].get_xdata().tolist() == [500, 1000]
+    assert panels[0].get_xlabel() == "training step"
+
+
+def test_points_are_drawn_as_points(tmp_path, tiny):
+    """Left and low in the square is left and low in the picture."""
+    points = np.full((300, 1, 1, 2), 0.1, "float32")
+    picture = imread(plots.grid(points, tmp_path / "p.png"))[..., :3]
+    rows, columns = np.nonzero(picture[..., 2] > picture[..., 0] + 0.2)
+    assert rows.mean() > 0.6 * picture.shape[0]
+    assert columns.mean() < 0.4 * picture.shape[1]
+    gan = tiny(
+        "gan",
+        image_shape=(1, 1, 2),
+        generator={"name": "mlp_generator", "units": [4]},
+        discriminator={"name": "mlp_discriminator", "units": [4]},
+    )
+    assert plots.showcase(gan, points, tmp_path / "s.png").is_file()
+
+
+def test_reconstructed_images_are_from_all_over(tmp_path, tiny):
+    """Of a sorted data set, not of its first class alone."""
+    shades = np.linspace(0, 1, 1000, dtype="float32").reshape(-1, 1, 1, 1) * np.ones((1, 28, 28, 1), "float32")
+    cells = _cells(plots.reconstructions(tiny("autoencoder"), shades, tmp_path / "r.png"))
+    shown = [float(cell.mean()) for row in cells[::2] for cell in row]
+    np.testing.assert_allclose(shown, np.linspace(0, 1, 128), atol=2 / 255)
+
+
 def test_unwritable_pictures_are_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ZooError, match="Cannot write"):
