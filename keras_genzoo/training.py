@@ -119,9 +119,10 @@ def _monitor(model, preset, out, data_dir):
     if preset.family != "gan":
         raise ZooError(f"{preset.file}: `training.monitor` watches a gan. Received: the family {preset.family}")
     pixels, labels = zoo.arrays(model, "train", data_dir=data_dir)
-    images = [as_seen(part, binarize=preset.data.binarize) for part in (pixels[:_WATCHED], pixels[-_WATCHED:])]
+    trained_on, held_out = slice(min(_WATCHED, len(pixels) - _WATCHED)), slice(-_WATCHED, None)
+    images = [as_seen(pixels[part], binarize=preset.data.binarize) for part in (trained_on, held_out)]
     if model.n_classes:
-        images = list(zip(images, (labels[:_WATCHED], labels[-_WATCHED:]), strict=True))
+        images = [(part, labels[where]) for part, where in zip(images, (trained_on, held_out), strict=True)]
     modes = {}
     if preset.data.name in synthetic.MIXTURES:
         mixture = synthetic.MIXTURES[preset.data.name]
