@@ -1,4 +1,4 @@
-"""Training a preset from scratch: seeds, schedules, checkpoints, resume."""
+"""Training a preset from scratch, or from another's weights: seeds, schedules, checkpoints, resume."""
 
 import json
 import math
@@ -20,7 +20,9 @@ _WATCHED = 256  # images of a kind in each look of a monitor; as many of the tra
 
 
 def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
-    """Trains a preset's model from fresh weights and saves it as the preset folder `out`.
+    """Trains a preset's model and saves it as the preset folder `out`.
+
+    It begins with fresh weights, or with those of the preset that `training.start_from` names.
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
     interruption goes on from it and ends with the weights an unbroken run would have given. With a `monitor` in the
@@ -92,6 +94,9 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
     config = preset.training
     keras.utils.set_random_seed(config.seed)
     model = zoo.build(preset, dtype=dtype)
+    if config.start_from:
+        zoo.load_weights(model, zoo.checked_weights(presets.find(config.start_from)))
+        model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)  # noise of its own
     batches, steps_per_epoch = stream(
         **preset.data.model_dump(),
         image_shape=model.image_shape,

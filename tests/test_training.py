@@ -114,6 +114,25 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     assert after < 190
 
 
+def test_a_preset_may_start_from_the_weights_of_another(tmp_path):
+    first = preset_of(PRESET, tmp_path / "preset")
+    trained = gz.train(first, tmp_path / "first", epochs=1, verbose=0)
+    text = PRESET.replace("epochs:", f"start_from: {tmp_path / 'first'}\n  epochs:")
+    model, _, steps = training.prepare(preset_of(text, tmp_path / "second"))
+    for ours, theirs in zip(model.trainable_variables, trained.trainable_variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert int(model.train_steps.numpy()) == steps  # its KL is warm
+    fresh, _, _ = training.prepare(first)
+    np.testing.assert_array_equal(model.seed_generator.state.numpy(), fresh.seed_generator.state.numpy())
+
+    other = preset_of(text.replace("latent_dim: 4", "latent_dim: 5"), tmp_path / "other")
+    with pytest.raises(ZooError, match="does not hold the weights of this VAE"):
+        training.prepare(other)
+    lost = preset_of(text.replace(str(tmp_path / "first"), "vae_mist"), tmp_path / "lost")
+    with pytest.raises(ZooError, match="Unknown preset 'vae_mist'"):
+        training.prepare(lost)
+
+
 @pytest.mark.parametrize("text", [PRESET, GAN], ids=["vae", "gan"])
 def test_a_loss_that_is_not_finite_stops_and_says_so(text, tmp_path, few_images):
     preset = preset_of(text.replace("1e-3", "1e30").replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
