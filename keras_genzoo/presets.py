@@ -65,7 +65,7 @@ class TrainingConfig(_Section):
     batch_size: Annotated[int, Field(ge=1)]
     optimizers: dict[str, OptimizerConfig]  # argument of the model's compile -> optimizer
     seed: Annotated[int, Field(ge=0)] = 0
-    start_from: str | None = None  # a preset of the same networks, whose weights training goes on with; None: fresh ones
+    start_from: str | None = None  # a preset of the same networks, trained on from its weights
     steps_per_execution: Annotated[int, Field(ge=1)] = 1
     jit_compile: bool = False
     monitor: MonitorConfig | None = None  # of a GAN; the last images of the training split are then held out
