@@ -110,7 +110,7 @@ class TestEveryPreset:
 
     def test_fit_goes_on_from_the_trained_weights(self, model, mnist):
         data = {"x": mnist[:128]}
-        if getattr(model, "n_classes", 0):
+        if model.preset.model.get("n_classes"):
             data["y"] = np.zeros(128, int)
         twin = zoo.load(model.preset.name)
         history = twin.fit(**data, epochs=1, batch_size=64, verbose=0).history
