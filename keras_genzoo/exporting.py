@@ -188,10 +188,9 @@ def _convert(saved_model, signatures, quantize, calibration):
     elif quantize == "int8":
         # Image by image, as the calibrator takes them; every signature needs its own.
         converter.representative_dataset = lambda: (
-            (name, {key: value[i : i + 1]})
+            (name, {key: value[i : i + 1] for key, value in tensors.items()})
             for name, tensors in calibration.items()
-            for key, value in tensors.items()
-            for i in range(len(value))
+            for i in range(len(next(iter(tensors.values()))))
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the calibrator warns of its own deprecated interpreter

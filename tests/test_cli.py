@@ -32,7 +32,7 @@ def test_list_is_a_table_and_json(capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == presets.names()
     for row in rows:
-        line = next(line for line in table.splitlines() if row["name"] in line)
+        line = next(line for line in table.splitlines() if line.split()[:1] == [row["name"]])
         assert f"{row['parameters']:,}" in line
 
 

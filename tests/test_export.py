@@ -55,6 +55,7 @@ NO_INT8 = {  # preset -> what export says of it
     # Codes that 256 steps cannot hold: which of a thousand numbers are the largest, and a plane from -40 to 50.
     "ksparse_mnist": r"disagrees with Keras: .*rms error",
     "ae2d_mnist": r"disagrees with Keras: .*rms error",
+    "cvae_mnist": r"disagrees with Keras: .*rms error",  # images and the labels painted beside them share 256 steps
     # A flow's ops that LiteRT has no int8 kernels for.
     "vae_realnvp_mnist": r"LiteRT cannot run (prior_log_prob|generate) of vae_realnvp_mnist_int8.tflite .*nothing was",
 }
@@ -137,19 +138,17 @@ import json, sys
 sys.modules["keras_genzoo"] = sys.modules["keras"] = None
 import numpy as np, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
-x = np.load(sys.argv[2])
-k, rng, log_2pi = 200, np.random.default_rng(0), np.log(2 * np.pi)
+x, noises, log_2pi = np.load(sys.argv[2]), np.load(sys.argv[3]), np.log(2 * np.pi)
 bounds = []
-for image in x:
+for image, noise in zip(x, noises):
     images = tf.constant(image[None])
     if hasattr(model, "posterior"):  # q(z|x) as the model draws from it
-        noise = rng.standard_normal((k, model.signatures["posterior"].structured_input_signature[1]["noise"].shape[1]))
-        drawn = model.posterior(tf.repeat(images, k, axis=0), tf.constant(noise, tf.float32))
+        drawn = model.posterior(tf.repeat(images, len(noise), axis=0), tf.constant(noise))
         z, log_q = drawn["z"].numpy(), drawn["log_prob"].numpy().astype("float64")
     else:  # a diagonal Gaussian
         q = model.encode(images)
         mean, log_var = q["z_mean"].numpy().astype("float64"), q["z_log_var"].numpy().astype("float64")
-        z = mean + np.exp(log_var / 2) * rng.standard_normal((k, mean.shape[1]))
+        z = mean + np.exp(log_var / 2) * noise
         log_q = -0.5 * (log_2pi + log_var + (z - mean) ** 2 / np.exp(log_var)).sum(1)
     z = tf.constant(z, tf.float32)
     l = model.decode(z)["logits"].numpy().astype("float64")
@@ -168,24 +167,31 @@ BERNOULLI = [
 
 
 @pytest.mark.parametrize("name", BERNOULLI)
-def test_a_stranger_recomputes_the_likelihood_from_the_saved_model(name, tmp_path):
+def test_a_stranger_recomputes_the_likelihood_from_the_saved_model(name, tmp_path, monkeypatch):
     """With NumPy and the exported endpoints alone, in a process where importing keras_genzoo or keras fails."""
+    import keras
+
     model = gz.load(name)
     try:
-        pixels = gz.zoo.arrays(model, "test", data_dir=DATA_DIR)[0][:40]
+        pixels = gz.zoo.arrays(model, "test", data_dir=DATA_DIR)[0][:20]
         path = gz.export(model, tmp_path, data_dir=DATA_DIR)
     except MissingDataError as error:
         pytest.skip(str(error))
     images = gz.data.as_seen(pixels, binarize=model.preset.data.binarize)
-    np.save(tmp_path / "x.npy", images)
-    done = subprocess.run([sys.executable, "-c", STRANGER, path, tmp_path / "x.npy"], capture_output=True, text=True)
+    noises = np.random.default_rng(0).standard_normal((len(images), 200, model.latent_dim), dtype="float32")
+    files = [tmp_path / "x.npy", tmp_path / "noise.npy"]
+    for file, array in zip(files, (images, noises), strict=True):
+        np.save(file, array)
+    done = subprocess.run([sys.executable, "-c", STRANGER, path, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = np.array(json.loads(done.stdout.splitlines()[-1]))
-    ours, elbo = gz.evaluation.importance_weighted(model, images, n_samples=200, seed=0)
-    # Two estimates from draws of their own: each is a nat or so of log-weights spread, over 40 images and 200 draws.
-    assert theirs.mean() == pytest.approx(ours.mean(), abs=0.35)
-    assert theirs.mean() > elbo.mean() + 1
-    assert np.abs(theirs - ours).max() < 5
+    # The very same draws: two estimates from draws of their own may differ by nats where the weights have heavy tails.
+    ours = []
+    for image, noise in zip(images, noises, strict=True):
+        monkeypatch.setattr(keras.random, "normal", lambda shape, noise=noise, **_: keras.ops.reshape(noise, shape))
+        weights = model.log_weights(keras.ops.convert_to_tensor(image[None]), n_samples=len(noise), seed=0)
+        ours.append(float(gz.losses.importance_weighted_bound(weights)[0]))
+    np.testing.assert_allclose(theirs, ours, atol=2e-3)  # of float32 sums over 784 pixels
 
 
 def test_saved_model_refuses_an_empty_batch(exported):
