@@ -30,7 +30,7 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status = arguments.run(arguments) or 0
         sys.stdout.flush()
     except ZooError as error:
         print(f"keras-genzoo: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -45,7 +45,8 @@ def main(argv=None):
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `keras-genzoo list | head` is no error
-    return 0
+        return 0
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,6 +116,8 @@ def _parser():
         metavar="DATA",
         help="in place of the preset's data: folder:PATH for your own images, or the name of a data set",
     )
+    sub.add_argument("--data-a", metavar="DIR", help="of a face swap: the folder with the first person's faces")
+    sub.add_argument("--data-b", metavar="DIR", help="of a face swap: the folder with the second person's")
     sub.add_argument("--out", metavar="DIR", help="folder to write (default: runs/NAME)")
     sub.add_argument("--epochs", type=int, help="in place of the preset's number")
     sub.add_argument("--dtype", choices=_DTYPES, help="precision policy (default: float32)")
@@ -146,7 +149,37 @@ def _parser():
     sub.add_argument("--out", metavar="DIR", default="exported", help="folder to write into (default: exported)")
     sub.add_argument("--format", choices=("saved_model", "litert"), default="saved_model", help="default: saved_model")
     sub.add_argument("--quantize", choices=("float16", "int8"), help="LiteRT only (default: float32)")
+
+    _faces_parser(command(None, "faces", "Faces in real pictures and films: cut out, swap, check.", preset=False))
     return parser
+
+
+def _faces_parser(parser):
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(run, name, text):
+        sub = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = action(_faces_extract, "extract", "Cut faces out of pictures, upright, ready to train a face swap with.")
+    sub.add_argument("source", metavar="IN_DIR", help="folder of pictures of one person, at any depth")
+    sub.add_argument("out", metavar="OUT_DIR", help="folder to write the faces into")
+    sub.add_argument("--size", type=int, default=128, help="side of the squares in pixels (default: 128)")
+    sub.add_argument("--every", action="store_true", help="every face of a picture (default: the largest)")
+
+    sub = action(_faces_swap, "swap", "Swap the faces in a picture, a folder of pictures or a film. Ask who is in it.")
+    sub.add_argument("preset", metavar="MODEL", help="a face swap's name, or the path of a preset folder")
+    sub.add_argument("source", metavar="IN", help="picture, folder of pictures, or film")
+    sub.add_argument("out", metavar="OUT", help="picture, folder or film to write")
+    sub.add_argument("--to", choices=("a", "b"), default="b", help="whose looks the faces get (default: b)")
+    sub.add_argument("--no-colour-match", action="store_true", help="keep the colours the model gave")
+    sub.add_argument("--no-visible-mark", action="store_true", help='no "AI" in the corner; the metadata say it still')
+    sub.add_argument("--certificate", metavar="PEM", help="sign a C2PA manifest, with --private-key (ES256)")
+    sub.add_argument("--private-key", metavar="PEM", help="the key of --certificate")
+
+    sub = action(_faces_check, "check", "Read back what files say of their making; status 1 if one says nothing.")
+    sub.add_argument("files", metavar="FILE", nargs="+", help="picture or film")
 
 
 def _list(arguments):
@@ -233,7 +266,7 @@ def _plot(arguments):
     from keras_genzoo import data, zoo
 
     needs = {
-        "showcase": ("sample", "reconstruct"),
+        "showcase": ("sample", "reconstruct", "swap"),
         "reconstructions": ("reconstruct",),
         "filters": ("encoder", "discriminator"),
         "atoms": ("decoder", "generator"),
@@ -268,6 +301,9 @@ def _plot(arguments):
         print(getattr(plots, kind)(model, images, out))
     elif kind == "reconstructions":
         print(plots.reconstructions(model, images, out, labels=known(model)))
+    elif hasattr(model, "swap"):
+        others = data.to_unit(zoo.arrays(model, "test", other=True, data_dir=arguments.data_dir)[0])
+        print(plots.swaps(model, images, others, out))
     else:
         print(plots.showcase(model, images, out, labels=known(model)))
 
@@ -278,10 +314,13 @@ def _train(arguments):
 
         preset = presets.find(arguments.preset)
     out = arguments.out or Path("runs", preset.name)
+    folders = (arguments.data_a, arguments.data_b)
+    if any(folders) and (arguments.data or not all(folders)):
+        raise ZooError("--data-a and --data-b go together, and without --data")
     training.train(
         preset,
         out,
-        data=arguments.data,
+        data=[f"folder:{folder}" for folder in folders] if all(folders) else arguments.data,
         data_dir=arguments.data_dir,
         dtype=arguments.dtype,
         epochs=arguments.epochs,
@@ -331,6 +370,58 @@ def _export(arguments):
             model, arguments.out, format=arguments.format, quantize=arguments.quantize, data_dir=arguments.data_dir
         )
     print(path)
+
+
+def _faces_extract(arguments):
+    with _starting():
+        from keras_genzoo import faces
+
+        detect = faces.detector()
+    counts = faces.extract(arguments.source, arguments.out, size=arguments.size, every=arguments.every, detect=detect)
+    _print_counts(counts)
+    print(arguments.out)
+
+
+def _faces_swap(arguments):
+    credential = (arguments.certificate, arguments.private_key)
+    if any(credential) and not all(credential):
+        raise ZooError("--certificate and --private-key go together")
+    model = _load(arguments)
+    if not hasattr(model, "swap"):
+        raise ZooError(f"{arguments.preset} is of the family {model.preset.family}, which swaps no faces")
+    from keras_genzoo import faces
+
+    with _starting():
+        detect = faces.detector()
+    counts = faces.swap(
+        model,
+        arguments.source,
+        arguments.out,
+        to=arguments.to,
+        colour_match=not arguments.no_colour_match,
+        visible=not arguments.no_visible_mark,
+        credential=credential if all(credential) else None,
+        detect=detect,
+    )
+    _print_counts(counts)
+    print(arguments.out)
+
+
+def _faces_check(arguments):
+    from keras_genzoo import provenance
+
+    unmarked = 0
+    for file in arguments.files:
+        said = provenance.read(file)
+        unmarked += said["digital_source_type"] is None
+        manifest = f"; C2PA manifest: {said['c2pa']}" if said["c2pa"] else ""
+        print(f"{file}: {said['digital_source_type'] or 'says nothing of its making'}{manifest}")
+    return 1 if unmarked else 0
+
+
+def _print_counts(counts):
+    """On stderr: what was done and what was passed over."""
+    print(", ".join(f"{key}: {value}" for key, value in counts.items() if value or key == "written"), file=sys.stderr)
 
 
 def _load(arguments):

@@ -148,6 +148,69 @@ def diff_augment(x, policies, *, seed):
     return x
 
 
+def warped_pair(x, *, warp, tint, seed, weights=None):
+    """A picture of a face, moved and tinted at random, and the same picture warped: a target and what is seen of it.
+
+    The augmentation of the first face swaps: flipped by a coin, turned by up to 10 degrees, scaled and shifted by up to
+    5 %, each channel's contrast and brightness changed; then the points of a grid of 5 x 5 are drawn away by Gaussian
+    noise, and everything between them follows. Beyond the border the outermost pixels go on.
+
+    Args:
+        x: `(batch, H, W, C)` in [0, 1].
+        warp: Standard deviation of the grid's points, as a share of the image's sides, >= 0.
+        tint: By how much contrast changes at most, and brightness by half as much, >= 0.
+        seed: A `keras.random.SeedGenerator`.
+        weights: Of pixels, `(batch, H, W, 1)`, which move as the target does; or None.
+
+    Returns:
+        `(seen, target, weights)`, float32 in [0, 1], shaped as given.
+    """
+    x = ops.cast(x, "float32")
+    batch, height, width, channels = ops.shape(x)
+    u = random.uniform((5, batch, 1, 1), -1.0, 1.0, dtype="float32", seed=seed)
+    angle, scale, mirror = math.radians(10) * u[0], 1 + 0.05 * u[1], ops.sign(u[4])
+    rows = ops.linspace(-0.5, 0.5, height)[None, :, None]
+    columns = ops.linspace(-0.5, 0.5, width)[None, None, :] * mirror
+    # Where each pixel of the target comes from, in sides of the image from its centre.
+    from_rows = scale * (ops.cos(angle) * rows + ops.sin(angle) * columns) + 0.05 * u[2]
+    from_columns = scale * (ops.cos(angle) * columns - ops.sin(angle) * rows) + 0.05 * u[3]
+    push = warp * random.normal((batch, _GRID, _GRID, 2), dtype="float32", seed=seed)
+    push = ops.einsum("bhlc,wl->bhwc", ops.einsum("hk,bklc->bhlc", _between(height), push), _between(width))
+    colour = random.uniform((2, batch, 1, 1, channels), -tint, tint, dtype="float32", seed=seed)
+
+    tinted = ops.clip(0.5 + (1 + colour[0]) * (x - 0.5) + colour[1] / 2, 0, 1)
+    target = _resampled(tinted, from_rows, from_columns)
+    seen = _resampled(tinted, from_rows + push[..., 0], from_columns + push[..., 1])
+    return seen, target, None if weights is None else _resampled(weights, from_rows, from_columns)
+
+
+_GRID = 5
+
+
+def _between(size):
+    """How much of each of `_GRID` points is in each of `size` pixels between them, linearly: `(size, _GRID)`."""
+    places = ops.linspace(0.0, _GRID - 1.0, size)
+    return ops.maximum(0.0, 1 - ops.abs(places[:, None] - ops.arange(_GRID, dtype="float32")[None, :]))
+
+
+def _resampled(x, rows, columns):
+    """Images at the places `(batch, H, W)` in sides of the image from its centre, bilinearly."""
+    batch, height, width, channels = ops.shape(x)
+    rows = ops.clip((rows + 0.5) * (height - 1), 0, height - 1)
+    columns = ops.clip((columns + 0.5) * (width - 1), 0, width - 1)
+    top = ops.minimum(ops.floor(rows), height - 2)
+    left = ops.minimum(ops.floor(columns), width - 2)
+    down, right = (rows - top)[..., None], (columns - left)[..., None]
+    first = ops.cast(top, "int32") * width + ops.cast(left, "int32")
+    first = first + ops.reshape(ops.arange(batch) * (height * width), (-1, 1, 1))
+    pixels = ops.reshape(ops.cast(x, "float32"), (-1, channels))
+
+    def row(start):
+        return (1 - right) * ops.take(pixels, start, axis=0) + right * ops.take(pixels, start + 1, axis=0)
+
+    return (1 - down) * row(first) + down * row(first + width)
+
+
 def check_spec(spec):
     """A corruption spec once name and range are right, or None for None; else a ValueError."""
     if spec is None:

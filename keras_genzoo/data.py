@@ -50,6 +50,10 @@ STATIC_MNIST = "binarized_mnist"  # Larochelle & Murray 2011: binarised once and
 _PACKED = "binarized_mnist_packed.npz"  # its pixels as bits, `(n, 98)` bytes per split
 _PACKED_SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # TFDS' names: the file's
 
+# Two people who do not exist, rendered with ICT-FaceKit: the two data sets of a face swap.
+RENDERED_FACES = {"rendered_faces_a": "a", "rendered_faces_b": "b"}
+_RENDERED = Path("faces", "faces_ab.npz")
+
 FOLDER = "folder:"  # of the names that are folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 RESIZES = ("crop", "pad", "stretch")
@@ -73,9 +77,10 @@ def load(
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
     Args:
-        name: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `synthetic`); the name of a TFDS image data
-            set, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of Larochelle & Murray); or
-            "folder:PATH": every PNG, JPEG and WebP below PATH, of any size and channels.
+        name: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `synthetic`); "rendered_faces_a" or
+            "rendered_faces_b", two people who do not exist; the name of a TFDS image data set, such as "fashion_mnist"
+            or "binarized_mnist" (the static binarisation of Larochelle & Murray); or "folder:PATH": every PNG, JPEG and
+            WebP below PATH, of any size and channels.
         split: "train", "test", or another split the data set has. Of a folder, its subfolders `train/` and `test/`
             where it has both; else about a tenth of the files, chosen by their names alone, is held out for "test".
         batch_size: Images per batch, >= 1.
@@ -87,7 +92,8 @@ def load(
         drop_remainder: Drop a last, smaller batch.
         data_dir: Folder with data sets for machines without a data host: `data_dir/NAME/` holds the original
             files, or what TFDS prepared. None: $KERAS_GENZOO_DATA.
-        image_shape: Of a folder: the `(height, width, channels)` to bring its images to, with 1 or 3 channels.
+        image_shape: Of a folder or of rendered faces: the `(height, width, channels)` to bring the images to, with 1 or
+            3 channels.
         resize: Of a folder: "crop" scales until the image covers the shape and cuts the middle out; "pad" scales until
             it fits and pads with black; "stretch" scales each side for itself.
 
@@ -129,6 +135,7 @@ def load(
 def stream(
     name,
     *,
+    other=None,
     batch_size,
     binarize=None,
     labels=False,
@@ -141,29 +148,36 @@ def stream(
 ):
     """The training split without end, from the start of epoch `first_epoch`, in full batches; for resumable runs.
 
-    The last `n_held_out` images are left out.
+    The last `n_held_out` images are left out. With `other`, a second data set, batches are pairs of a batch of each,
+    in orders of their own; an epoch has as many as the smaller set fills.
 
     Fewer images than `batch_size` are one batch. Epoch e is the same whether the stream began at 0 or at e. Returns
     `(dataset, batches per epoch)`.
     """
-    images, targets = _checked_arrays(name, "train", binarize, labels, seed, data_dir, image_shape, resize)
-    if n_held_out >= len(images):
-        raise ZooError(f"{n_held_out} images are to be held out, and {name} has {len(images)}")
-    kept = slice(len(images) - n_held_out)
-    images, targets = images[kept], None if targets is None else targets[kept]
-    batch_size = min(batch_size, len(images))
-    epochs = tf.data.Dataset.counter(start=first_epoch)
-    batches = _pipeline(
-        images,
-        targets if labels else None,
-        epochs,
-        batch_size=batch_size,
-        binarize=binarize,
-        shuffle=True,
-        seed=seed,
-        drop_remainder=True,
-    )
-    return batches, len(images) // batch_size
+    sets = []
+    for part in (name,) if other is None else (name, other):
+        images, targets = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
+        if n_held_out >= len(images):
+            raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
+        kept = slice(len(images) - n_held_out)
+        sets.append((images[kept], None if targets is None else targets[kept]))
+    fewest = min(len(images) for images, _ in sets)
+    batch_size = min(batch_size, fewest)
+    streams = [
+        _pipeline(
+            images,
+            targets if labels else None,
+            tf.data.Dataset.counter(start=first_epoch),
+            batch_size=batch_size,
+            binarize=binarize,
+            shuffle=True,
+            seed=seed + i,
+            drop_remainder=True,
+            n_batches=fewest // batch_size,
+        )
+        for i, (images, targets) in enumerate(sets)
+    ]
+    return streams[0] if other is None else tf.data.Dataset.zip(tuple(streams)), fewest // batch_size
 
 
 def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
@@ -176,8 +190,24 @@ def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
         if image_shape is None:
             raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
         return _from_folder(name.removeprefix(FOLDER), split, tuple(image_shape), resize)
-    data_dir = data_dir or os.environ.get("KERAS_GENZOO_DATA") or None
-    return _arrays(name, split, str(data_dir) if data_dir else None)
+    if name in RENDERED_FACES:
+        shape = tuple(image_shape) if image_shape else None
+        return _rendered_faces(_rendered(name, split, data_dir), RENDERED_FACES[name], split, shape), None
+    return _arrays(name, split, _data_dir(data_dir))
+
+
+def face_marks(name, split, *, data_dir=None, image_shape):
+    """Where the faces of `arrays(name, split)` are, of the rendered people: `(landmarks, pose)`, float32.
+
+    Landmarks are `(n, 68, 2)`, x and y in pixels of images of `image_shape`, in iBUG order; pose is `(n, 3)`: yaw,
+    pitch and roll in degrees. Image i of the test splits of both people has the same pose.
+    """
+    with np.load(_rendered(name, split, data_dir)) as stored:
+        key = f"{split}_{RENDERED_FACES[name]}"
+        side = stored[key].shape[1]
+        landmarks, pose = (stored[f"{key}_{what}"].astype("float32") for what in ("landmarks68", "pose"))
+    scale = np.array([image_shape[1], image_shape[0]], "float32") / side
+    return (landmarks + 0.5) * scale - 0.5, np.degrees(pose)
 
 
 def full_name(name):
@@ -220,11 +250,11 @@ def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, 
     return images, targets
 
 
-def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, drop_remainder):
+def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, drop_remainder, n_batches=None):
     n = len(images)
     if not isinstance(batch_size, int) or batch_size < 1 or (drop_remainder and batch_size > n):
         raise ZooError(f"`batch_size` must be in 1..{n} for {n} images. Received: {batch_size}")
-    n_batches = n // batch_size if drop_remainder else -(-n // batch_size)
+    n_batches = n_batches or (n // batch_size if drop_remainder else -(-n // batch_size))
     pixels = tf.constant(images)
     labels = None if targets is None else tf.constant(targets)
 
@@ -314,6 +344,41 @@ def read_idx(path, sha256):
     return np.frombuffer(raw, "uint8", offset=4 + 4 * raw[3]).reshape(shape).copy()
 
 
+def _data_dir(data_dir):
+    """The folder of data sets as text, from the argument or the environment; None where neither says."""
+    data_dir = data_dir or os.environ.get("KERAS_GENZOO_DATA")
+    return str(data_dir) if data_dir else None
+
+
+def _rendered(name, split, data_dir):
+    """The file of the rendered people, once it is there and has the split."""
+    if split not in ("train", "test"):
+        raise ZooError(f"{name} has the splits train, test. Received: {split!r}")
+    data_dir = _data_dir(data_dir)
+    if data_dir is None or not Path(data_dir, _RENDERED).is_file():
+        looked = Path(data_dir or "DIR", _RENDERED)
+        raise MissingDataError(
+            f"Data set {name!r} is missing; looked for {looked}. It is rendered, not downloaded: put faces_ab.npz "
+            "there, and set KERAS_GENZOO_DATA=DIR or give --data-dir"
+        )
+    return str(Path(data_dir, _RENDERED))
+
+
+@functools.lru_cache(maxsize=4)
+def _rendered_faces(path, person, split, image_shape):
+    from PIL import Image
+
+    try:
+        with np.load(path) as stored:
+            images = stored[f"{split}_{person}"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
+    if image_shape and image_shape != images.shape[1:]:
+        images = np.stack([_fitted(Image.fromarray(image), image_shape, "stretch") for image in images])
+    images.setflags(write=False)
+    return images
+
+
 def _from_folder(path, split, image_shape, resize):
     if resize not in RESIZES:
         raise ZooError(f"`resize` must be one of {', '.join(RESIZES)}. Received: {resize!r}")
@@ -390,11 +455,10 @@ _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANS
           8: "ROTATE_90"}  # fmt: skip
 
 
-def _fitted(image, image_shape, resize):
-    """A Pillow image as uint8 `(height, width, channels)`: upright, on black where transparent, of the given shape."""
-    from PIL import Image, ImageOps
+def upright(image, mode):
+    """A Pillow image of `mode`, "L" or "RGB": turned as its EXIF says, on black where it is transparent."""
+    from PIL import Image
 
-    height, width, channels = image_shape
     turn = _TURNS.get(image.getexif().get(0x0112))  # not exif_transpose: it writes the other tags again, and may fail
     if turn:
         image = image.transpose(Image.Transpose[turn])
@@ -403,7 +467,15 @@ def _fitted(image, image_shape, resize):
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    image = image.convert("L" if channels == 1 else "RGB")
+    return image.convert(mode)
+
+
+def _fitted(image, image_shape, resize):
+    """A Pillow image as uint8 `(height, width, channels)`: upright, of the given shape."""
+    from PIL import Image, ImageOps
+
+    height, width, channels = image_shape
+    image = upright(image, "L" if channels == 1 else "RGB")
     how = Image.Resampling.LANCZOS
     if resize == "crop":
         image = ImageOps.fit(image, (width, height), how)
@@ -420,7 +492,7 @@ def _from_tfds(name, split, data_dir):
     known = tfds.list_builders(with_community_datasets=False)
     if name not in known:
         hint = f" For a folder of images, write {FOLDER}{name}" if Path(name).is_dir() else ""
-        known = [*known, *synthetic.MIXTURES, synthetic.STACKED_MNIST]
+        known = [*known, *synthetic.MIXTURES, synthetic.STACKED_MNIST, *RENDERED_FACES]
         raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, known)}{hint}")
     builder = tfds.builder(name)
     if data_dir:

@@ -10,6 +10,7 @@ import time
 import warnings
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -450,6 +451,103 @@ def _samples(model, test):
     return rows
 
 
+def _swaps(model, test):
+    """Of two people in the same poses: how near a swap is to the truth, beside ways to do without a model."""
+    config = test.preset.data
+    if {config.name, config.other} - set(data.RENDERED_FACES):
+        return _own_faces(model, test)
+    n, shape = len(test.pixels), model.image_shape
+    people = {}
+    for side, name in (("a", config.name), ("b", config.other)):
+        kept = {"data_dir": test.data_dir, "image_shape": shape}
+        landmarks, pose = data.face_marks(name, "test", **kept)
+        train_landmarks, train_pose = data.face_marks(name, "train", **kept)
+        people[side] = _Person(
+            test=data.to_unit(data.arrays(name, "test", **kept)[0][:n]),
+            train=data.to_unit(data.arrays(name, "train", **kept)[0]),
+            landmarks=landmarks[:n],
+            pose=pose[:n],
+            marks=np.concatenate([train_landmarks.reshape(len(train_landmarks), -1), train_pose], axis=1),
+        )
+    with working("learning who is who", verbose=test.verbose):
+        both = [person.train for person in people.values()]
+        who = metrics.ridge_of_faces(np.concatenate(both), np.repeat([[-1.0], [1.0]], [len(x) for x in both], axis=0))
+    rows = []
+    for source, to in (("a", "b"), ("b", "a")):
+        sign = -1 if to == "a" else 1
+        rows += _swaps_to(
+            to, model, test, people[source].test, people[to], lambda x, s=sign: np.sign(who(x)[:, 0]) == s
+        )
+    swaps = [row["value"] for row in rows if row["metric"] in ("psnr_to_a", "psnr_to_b")]
+    return [test.row("swap_psnr", float(np.mean(swaps)), "dB", "mean of both directions, over the face"), *rows]
+
+
+class _Person(NamedTuple):
+    """Faces of one person, and where and which way they are; `marks`: of the training images, 136 + 3 columns."""
+
+    test: np.ndarray
+    train: np.ndarray
+    landmarks: np.ndarray
+    pose: np.ndarray
+    marks: np.ndarray
+
+
+def _swaps_to(to, model, test, source, person, is_taken_for):
+    truth = person.test
+    region = metrics.face_region(person.landmarks, model.image_shape)
+    with working(f"learning the poses of {to}", verbose=test.verbose):
+        where = metrics.ridge_of_faces(person.train, person.marks)
+    swap = model.swap(source, to=to)
+    recoloured = "mean and deviation of each channel as of"
+    ways = {
+        "": ("the swap", swap),
+        "_of_source": ("the source itself", source),
+        "_of_mean": (f"the mean of {to}'s training images", np.broadcast_to(person.train.mean(0), truth.shape)),
+        "_of_colour": (f"the source, {recoloured} {to}'s training images", _recoloured(source, person.train)),
+    }
+    rows = []
+    for suffix, (what, images) in ways.items():
+        protocol = f"{what} against {to} in the same pose, expression and light; over the face, jaw to brows"
+        psnr = metrics.psnr(truth, images, weights=region).mean()
+        ssim = losses.structural_similarity(truth, reconstruction=images.astype("float32"), weights=region)
+        rows.append(test.row(f"psnr_to_{to}{suffix}", psnr, "dB", protocol))
+        rows.append(test.row(f"ssim_to_{to}{suffix}", float(ops.mean(ssim)), "", protocol))
+    learned = "by kernel ridge regression on the training images, blind to colour"
+    for suffix, images, whose in (("", swap, "swaps"), ("_of_truth", truth, "true images")):
+        found = where(images)
+        distance = np.linalg.norm(found[:, :-3].reshape(person.landmarks.shape) - person.landmarks, axis=-1)
+        right, turn = np.mean(is_taken_for(images)), np.abs(found[:, -3:] - person.pose).mean()
+        points, angles = "68 landmarks against those of the truth", "yaw, pitch and roll against the source's"
+        rows += [
+            test.row(f"identity_accuracy_to_{to}{suffix}", right, "", f"{whose} taken for {to} {learned}"),
+            test.row(f"landmark_error_to_{to}{suffix}", distance.mean(), "px", f"{whose}: {points}, found {learned}"),
+            test.row(f"pose_error_to_{to}{suffix}", turn, "degrees", f"{whose}: {angles}, found {learned}"),
+        ]
+    return rows
+
+
+def _own_faces(model, test):
+    """Of people without pairs: what each decoder makes of its own person's held-out images."""
+    rows = []
+    for side in ("a", "b"):
+        images = data.to_unit(zoo.arrays(model, "test", other=side == "b", data_dir=test.data_dir)[0])
+        own = model.reconstruct(images, of=side)
+        protocol = f"held-out images of {side} through {side}'s own decoder; there is no truth to score a swap by"
+        psnr = metrics.psnr(images, own).mean()
+        ssim = float(ops.mean(losses.structural_similarity(images, reconstruction=own)))
+        rows.append(test.row(f"psnr_of_{side}", psnr, "dB", protocol, n=len(images)))
+        rows.append(test.row(f"ssim_of_{side}", ssim, "", protocol, n=len(images)))
+    return rows
+
+
+def _recoloured(images, of):
+    """Images with the mean and the deviation of each channel that `of` has."""
+    axes = (1, 2)
+    mean, deviation = images.mean(axes, keepdims=True), np.maximum(images.std(axes, keepdims=True), 1e-6)
+    target_mean, target_deviation = of.mean((0, 1, 2)), of.std(axes).mean(0)
+    return np.clip((images - mean) / deviation * target_deviation + target_mean, 0, 1)
+
+
 def _classification(model, test):
     right = model.classify(test.images)["logits"].argmax(1) == test.labels
     return [test.row("accuracy", right.mean(), "", "fraction of test images classified right")]
@@ -459,6 +557,7 @@ _MEASURES = {
     "autoencoder": [_reconstruction, _denoising, _probes],
     "vae": [_likelihood, _samples],
     "gan": [_samples, _modes, _stacked_modes],
+    "face_swap": [_swaps],
     "classifier": [_classification],
 }
 

@@ -121,6 +121,9 @@ def _example_inputs(model, twin, split, count, data_dir):
     wanted = {tensor.name for endpoint in endpoints.values() for tensor in endpoint.inputs}
     if wanted & {"images", "labels"}:
         pixels, labels = zoo.arrays(model, split, data_dir=data_dir)
+        if model.preset.data.other:  # as many of both people
+            both = pixels, zoo.arrays(model, split, other=True, data_dir=data_dir)[0]
+            pixels = np.concatenate([part[: count // 2] for part in both])
         values["images"] = data.as_seen(pixels[:count], binarize=model.preset.data.binarize)
         if "labels" in wanted:
             values["labels"] = labels[:count].astype("int32")

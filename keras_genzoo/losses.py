@@ -4,6 +4,7 @@ Every loss returns one float32 value per example, shape `(batch,)`; the caller t
 pixels and latents, so that likelihood terms are in nats per image whatever the image size.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +24,76 @@ def squared_error(x, *, reconstruction):
         `(batch,)` float32, >= 0, in squared intensity per image.
     """
     return sum_per_example(ops.square(_float32(x) - _float32(reconstruction)))
+
+
+def mean_absolute_error(x, *, reconstruction, weights=None):
+    """Absolute error of a reconstruction, the mean over pixels and channels: the loss of the first face swaps.
+
+        L(x, r) = sum_i w_i |x_i - r_i| / sum_i w_i
+
+    Args:
+        x: Images, `(batch, H, W, C)`, in [0, 1].
+        reconstruction: Same shape, in [0, 1].
+        weights: Of pixels, `(batch, H, W, 1)`, >= 0 and not all 0; None: all alike.
+
+    Returns:
+        `(batch,)` float32, in [0, 1].
+    """
+    return _mean_per_image(ops.abs(_float32(x) - _float32(reconstruction)), weights)
+
+
+def structural_similarity(x, *, reconstruction, weights=None):
+    """SSIM (Wang, Bovik, Sheikh & Simoncelli 2004, eq. 13): means, variances and covariance under a Gaussian window.
+
+        S(x, r) = (2 m_x m_r + c_1) (2 s_xr + c_2) / ((m_x^2 + m_r^2 + c_1) (s_x^2 + s_r^2 + c_2))
+
+    with the paper's window (11 pixels wide, sigma 1.5), c_1 = 0.01^2 and c_2 = 0.03^2, channel by channel; the mean
+    over all positions where the window lies inside the image.
+
+    Args:
+        x: Images, `(batch, H, W, C)`, in [0, 1], H and W >= 11.
+        reconstruction: Same shape, in [0, 1].
+        weights: Of pixels, `(batch, H, W, 1)`, >= 0 and not all 0 there; None: all alike.
+
+    Returns:
+        `(batch,)` float32, in [-1, 1]; 1 where the two are the same.
+    """
+    x, r = _float32(x), _float32(reconstruction)
+    height, width = x.shape[1:3]
+    # The window is a product of two: matrices along each axis cost less than a convolution of 121 taps.
+    rows, columns = (ops.convert_to_tensor(_window_matrix(size), "float32") for size in (height, width))
+
+    def windowed(values):
+        return ops.einsum("jw,biwc->bijc", columns, ops.einsum("ih,bhwc->biwc", rows, values))
+
+    m_x, m_r = windowed(x), windowed(r)
+    s_xx, s_rr, s_xr = windowed(x * x) - m_x * m_x, windowed(r * r) - m_r * m_r, windowed(x * r) - m_x * m_r
+    luminance = (2 * m_x * m_r + _C1) / (m_x * m_x + m_r * m_r + _C1)
+    similarity = luminance * (2 * s_xr + _C2) / (s_xx + s_rr + _C2)
+    if weights is not None:
+        weights = weights[:, _REACH : height - _REACH, _REACH : width - _REACH]
+    return _mean_per_image(similarity, weights)
+
+
+_REACH, _WINDOW_SIGMA, _C1, _C2 = 5, 1.5, 0.01**2, 0.03**2
+
+
+def _window_matrix(size):
+    """A row per position that the window fits in along an axis of `size` pixels."""
+    if size < 2 * _REACH + 1:
+        raise ValueError(f"Images must have sides of {2 * _REACH + 1} pixels or more. Received: {size}")
+    window = [math.exp(-0.5 * (i / _WINDOW_SIGMA) ** 2) for i in range(-_REACH, _REACH + 1)]
+    window = [value / sum(window) for value in window]
+    n = size - 2 * _REACH
+    return [[0.0] * i + window + [0.0] * (n - 1 - i) for i in range(n)]
+
+
+def _mean_per_image(values, weights):
+    """`(batch, H, W, C)` -> `(batch,)`; `weights`, `(batch, H, W, 1)` or None, need not sum to 1."""
+    if weights is None:
+        return ops.mean(values, axis=(1, 2, 3))
+    weights = _float32(weights)
+    return ops.sum(weights * values, axis=(1, 2, 3)) / (values.shape[-1] * ops.sum(weights, axis=(1, 2, 3)))
 
 
 def binary_cross_entropy(x, *, logits):

@@ -134,12 +134,60 @@ def histogram_kl(counts, reference):
     return float(np.sum(p[seen] * np.log(p[seen] / q[seen])))
 
 
-def psnr(images, reconstructions):
-    """Peak signal-to-noise ratio of each image in [0, 1]: `(n,)` in dB, 10 log10(1 / mean squared error)."""
-    axes = tuple(range(1, images.ndim))
-    error = np.mean((images.astype("float64") - reconstructions) ** 2, axis=axes)
+def psnr(images, reconstructions, *, weights=None):
+    """Peak signal-to-noise ratio of each image, 10 log10(1 / mean squared error), in dB, `(n,)`; pixels in [0, 1].
+
+    With `weights`, `(n, H, W, 1)` >= 0, the mean is over those pixels.
+    """
+    squared = np.square(np.asarray(images, "float64") - np.asarray(reconstructions, "float64"))
+    if weights is None:
+        error = squared.mean(axis=(1, 2, 3))
+    else:
+        error = (weights * squared).sum(axis=(1, 2, 3)) / (squared.shape[-1] * np.sum(weights, axis=(1, 2, 3)))
     with np.errstate(divide="ignore"):
         return -10 * np.log10(error)
+
+
+def face_region(landmarks, image_shape):
+    """1 inside the face, from the jaw to the brows, and 0 outside: `(n, H, W, 1)` float32.
+
+    Args:
+        landmarks: `(n, 68, 2)`, x and y in pixels, in iBUG order.
+        image_shape: `(H, W, channels)`.
+    """
+    outline = np.concatenate([landmarks[:, :17], landmarks[:, 26:16:-1]], axis=1).astype("float64")
+    y, x = np.mgrid[: image_shape[0], : image_shape[1]]
+    inside = np.zeros((len(outline), *image_shape[:2]), bool)
+    for i in range(outline.shape[1]):  # a ray to the right crosses the outline an odd number of times
+        (x_0, y_0), (x_1, y_1) = (outline[:, k].T[:, :, None, None] for k in (i - 1, i))
+        crosses = (y_0 > y) != (y_1 > y)
+        steep = np.where(crosses, y_1 - y_0, 1.0)
+        inside ^= crosses & (x < x_0 + (x_1 - x_0) * (y - y_0) / steep)
+    return inside[..., None].astype("float32")
+
+
+def ridge_of_faces(images, targets):
+    """What a face shows, learned from examples by kernel ridge regression: a function of images to `(n, k)`.
+
+    It sees grey images of half the size, each of mean 0 and deviation 1: shapes, not the colour of skin or light. The
+    kernel is a Gaussian as wide as the median distance, the ridge 0.01.
+
+    Args:
+        images: `(n, H, W, C)` in [0, 1], H and W even.
+        targets: `(n, k)`, such as landmarks, a pose, or -1 and 1 for one of two people.
+    """
+    seen = _shapes(images)
+    squared = squared_distances(seen, seen)
+    width, mean = np.median(squared), np.mean(targets, axis=0)
+    weights = np.linalg.solve(np.exp(-squared / width) + 0.01 * np.eye(len(seen)), targets - mean)
+    return lambda images: np.exp(-squared_distances(_shapes(images), seen) / width) @ weights + mean
+
+
+def _shapes(images):
+    grey = np.asarray(images, "float64").mean(-1)
+    n, height, width = grey.shape
+    grey = grey.reshape(n, height // 2, 2, width // 2, 2).mean((2, 4)).reshape(n, -1)
+    return (grey - grey.mean(1, keepdims=True)) / np.maximum(grey.std(1, keepdims=True), 1e-6)
 
 
 def active_units(z_mean, threshold=0.01):

@@ -25,7 +25,7 @@ def build(spec, *, dtype=None, name=None, **shapes):
         spec: Dict with `name`, a key of `BUILDERS`, and that builder's options.
         dtype: Precision policy of the hidden layers, e.g. "mixed_bfloat16". None: Keras' global policy.
         name: Name of the returned model.
-        **shapes: What the model decides: `image_shape`, `latent_dim`, `outputs`.
+        **shapes: What the model decides: `image_shape`, `latent_dim`, `outputs`, `feature_shape`.
 
     Raises:
         ValueError: An unknown builder name.
@@ -240,6 +240,59 @@ def mlp_discriminator(
     return images, _logit(h, norm)
 
 
+def face_encoder(
+    *,
+    image_shape,
+    latent_dim,
+    dtype=None,
+    filters: list[int],
+    channels: int,
+    kernel_size: int = 5,
+):
+    """The encoder that two faces share (the first face swaps of 2017): strided convolutions, LeakyReLU(0.1), a dense
+    code `z`, and back to a map `features` of `channels`, twice as wide as the last convolution's.
+
+    It sees every image with mean 0 and deviation 1 in each channel, taken over the middle: two people then look alike
+    to it but for their shapes, whatever their skin and the camera's colours, and their codes fall together.
+    """
+    images = keras.Input(image_shape, name="images")
+    height, width, _ = image_shape
+    middle = layers.Cropping2D((height // 6, width // 6), dtype="float32")(images)
+    mean = ops.mean(middle, axis=(1, 2), keepdims=True)
+    deviation = ops.sqrt(ops.mean(ops.square(middle - mean), axis=(1, 2), keepdims=True) + 1e-4)
+    h = (images - mean) / deviation
+    for i, width in enumerate(filters):
+        h = layers.Conv2D(width, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")(h)
+        h = layers.LeakyReLU(0.1, dtype=dtype)(h)
+    z = layers.Dense(latent_dim, dtype="float32", name="z")(layers.Flatten(dtype=dtype)(h))
+    h = _project(z, image_shape, [channels] * len(filters), dtype)  # of the last convolution's sides
+    features = layers.Activation("linear", dtype="float32", name="features")(_upscaled(h, channels, dtype))
+    return images, {"z": z, "features": features}
+
+
+def face_decoder(*, feature_shape, image_shape, dtype=None, filters: list[int]):
+    """A map of `face_encoder` -> doubled once per entry of `filters` -> images in [0, 1], by a sigmoid."""
+    features = keras.Input(feature_shape, name="features")
+    sides = tuple(side * 2 ** len(filters) for side in feature_shape[:2])
+    if sides != tuple(image_shape[:2]):
+        raise ValueError(
+            f"`filters` of a face_decoder has {len(filters)} entries, which bring {tuple(feature_shape[:2])} to "
+            f"{sides}; the images have {tuple(image_shape[:2])}"
+        )
+    h = features
+    for width in filters:
+        h = _upscaled(h, width, dtype)
+    h = layers.Conv2D(image_shape[-1], 5, padding="same", activation="sigmoid", dtype="float32", name="images")(h)
+    return features, h
+
+
+def _upscaled(h, channels, dtype):
+    """A map of twice the sides: a convolution to four times the channels, each four of which become 2 x 2 pixels."""
+    h = layers.Conv2D(4 * channels, 3, padding="same", dtype=dtype)(h)
+    h = layers.LeakyReLU(0.1, dtype=dtype)(h)
+    return ops.depth_to_space(h, 2)
+
+
 def _bounded(layer, norm, dtype):
     """The layer, its Lipschitz constant bounded where the norm is "spectral"."""
     if norm != "spectral":
@@ -302,4 +355,6 @@ BUILDERS = {
     "mlp_generator": mlp_generator,
     "mlp_discriminator": mlp_discriminator,
     "cnn_classifier": cnn_classifier,
+    "face_encoder": face_encoder,
+    "face_decoder": face_decoder,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_genzoo import provenance
 from keras_genzoo.errors import ZooError
 
 _POINT = (1, 1, 2)  # the shape of an image that is a point
@@ -44,7 +45,7 @@ def canvas(images, *, columns=None):
 
 def showcase(model, images, path, *, labels=None, columns=16, seed=0):
     """A preset's picture: four rows of samples where the model samples; then, where it reconstructs, two times a row of
-    images above their reconstructions.
+    images above their reconstructions. Of a face swap see `swaps`.
 
     Args:
         model: A model of the zoo.
@@ -60,6 +61,24 @@ def showcase(model, images, path, *, labels=None, columns=16, seed=0):
     if hasattr(model, "reconstruct"):
         parts.append(_reconstructed(model, images, labels, columns, seed, rows=2))
     return grid(np.concatenate(parts), path, columns=columns)
+
+
+def swaps(model, images_a, images_b, path, *, columns=10):
+    """Six rows of faces: a, a by a's own decoder, a swapped to b; b, b by b's own, b swapped to a. The PNG says that
+    faces in it are made, see `provenance`.
+
+    Args:
+        model: A `FaceSwap`.
+        images_a, images_b: `(n, H, W, C)` in [0, 1] of both people; the first ones are shown.
+    """
+    columns = min(columns, len(images_a), len(images_b))
+    a, b = images_a[:columns], images_b[:columns]
+    rows = [
+        *(a, model.reconstruct(a, of="a"), model.swap(a, to="b")),
+        *(b, model.reconstruct(b, of="b"), model.swap(b, to="a")),
+    ]
+    pixels = canvas(np.concatenate(rows), columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1)
+    return provenance.write_image(np.round(255 * pixels).astype("uint8"), path)
 
 
 def points(panels, path):

@@ -32,6 +32,7 @@ class DataConfig(_Section):
     """What `data.load` is called with."""
 
     name: str
+    other: str | None = None  # of a face swap: the second person's images, as `name` has the first's
     binarize: Literal["dynamic"] | None = None
     labels: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"  # how the images of a folder come to the model's shape

@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_genzoo import presets, synthetic, zoo
-from keras_genzoo.data import as_seen, full_name, stream
+from keras_genzoo import plots, presets, synthetic, zoo
+from keras_genzoo.data import as_seen, full_name, stream, to_unit
 from keras_genzoo.errors import ZooError
 from keras_genzoo.monitor import GANMonitor
 
 _STATE = "state.json"
+_LEAST_FACES = 50  # of each person, to train a face swap with; hundreds are better
 _WATCHED = 256  # images of a kind in each look of a monitor; as many of the training split are held out for it
 
 
@@ -26,12 +27,14 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
     interruption goes on from it and ends with the weights an unbroken run would have given. With a `monitor` in the
-    preset, OUT.partial/monitor/ shows samples and curves of a GAN as it goes.
+    preset, OUT.partial/monitor/ shows samples and curves of a GAN as it goes; of a face swap, OUT.partial/preview.png
+    shows both people, drawn anew with every checkpoint.
 
     Args:
         preset: A preset's name or path, or a `presets.Preset`.
         out: Folder to write; it must not exist.
-        data: In place of the preset's data: a name of `data.load`, such as "folder:PATH" for images of your own.
+        data: In place of the preset's data: a name of `data.load`, such as "folder:PATH" for images of your own; of a
+            face swap two of them, `(a, b)`.
         data_dir: See `data.load`.
         dtype: Precision policy, see `zoo.load`.
         epochs: In place of the preset's `training.epochs`, >= 1; the learning rate's course spans them.
@@ -51,7 +54,7 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
     if out.exists():
         raise ZooError(f"{out} exists; give another folder")
     if data is not None:
-        preset = preset.model_copy(update={"data": preset.data.model_copy(update={"name": full_name(data)})})
+        preset = preset.model_copy(update={"data": preset.data.model_copy(update=_in_place(preset, data))})
     if epochs is not None:
         if epochs < 1:
             raise ZooError(f"`epochs` must be >= 1. Received: {epochs}")
@@ -76,6 +79,7 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
         callbacks=[
             *([monitor] if monitor else []),
             _Checkpoint(partial, state, config.epochs, checkpoint_every, monitor),
+            *([_Preview(model, partial, checkpoint_every, data_dir)] if preset.data.other else []),
         ],
     )
     if state["epoch"] < config.epochs:
@@ -84,9 +88,20 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
             f"Training of {preset.name} stopped at {reason} in epoch {state['epoch'] + 1}; "
             f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
         )
+    if preset.data.other:
+        model.align(*(to_unit(zoo.arrays(model, "train", other=o, data_dir=data_dir)[0]) for o in (False, True)))
     zoo.save(model, out, history=state["history"])
     shutil.rmtree(partial)
     return model
+
+
+def _in_place(preset, data):
+    """`data` of `train` as keys of the preset's `data`."""
+    names = (data,) if isinstance(data, str) else tuple(data)
+    wanted = 1 if preset.data.other is None else 2
+    if len(names) != wanted:
+        raise ZooError(f"{preset.name} trains on {wanted} data set{'s' * (wanted > 1)}. Received: data={data!r}")
+    return dict(zip(("name", "other"), map(full_name, names), strict=False))
 
 
 def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
@@ -94,6 +109,15 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
     config = preset.training
     keras.utils.set_random_seed(config.seed)
     model = zoo.build(preset, dtype=dtype)
+    if preset.data.other:
+        for other in (False, True):
+            n = len(zoo.arrays(model, "train", other=other, data_dir=data_dir)[0])
+            if n < _LEAST_FACES:
+                name = preset.data.other if other else preset.data.name
+                raise ZooError(
+                    f"A face swap needs {_LEAST_FACES} training images of each person, better some hundreds. "
+                    f"Received: {n} in {name}"
+                )
     if config.start_from:
         zoo.load_weights(model, zoo.checked_weights(presets.find(config.start_from)))
         model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)  # noise of its own
@@ -175,6 +199,21 @@ class _Checkpoint(keras.callbacks.Callback):
             raise ZooError(f"Cannot write {self.folder}: {error.strerror or error}") from None
         if previous and previous != self.state["weights"]:
             (self.folder / previous).unlink(missing_ok=True)
+
+
+class _Preview(keras.callbacks.Callback):
+    """Draws held-out faces of both people through both decoders."""
+
+    def __init__(self, model, folder, every, data_dir):
+        super().__init__()
+        self.folder, self.every = folder, every
+        self.faces = [
+            to_unit(zoo.arrays(model, "test", other=other, data_dir=data_dir)[0][:10]) for other in (False, True)
+        ]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0 and self.folder.is_dir():
+            plots.swaps(self.model, *self.faces, self.folder / "preview.png")
 
 
 def _warn_of_short_run(preset, steps):

@@ -210,10 +210,14 @@ def require_preset(model):
     return preset
 
 
-def arrays(model, split, *, data_dir=None):
-    """A split of the data set the model's preset names, in the model's image shape: see `data.arrays`."""
+def arrays(model, split, *, other=False, data_dir=None):
+    """A split of the data set the model's preset names, in the model's image shape: see `data.arrays`.
+
+    With `other`, of the second person of a face swap.
+    """
     config = require_preset(model).data
-    return data.arrays(config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize)
+    name = config.other if other else config.name
+    return data.arrays(name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize)
 
 
 def golden(model):
@@ -314,7 +318,7 @@ def _check_part(spec, kinds, *, origin, prefix):
     if not isinstance(kind, str) or kind not in kinds:
         raise ZooError(f"{origin}: `{prefix}name` must be one of {sorted(kinds)}. Received: {kind!r}")
     options = {key: value for key, value in spec.items() if key != "name"}
-    hidden = ("image_shape", "latent_dim", "outputs", "encode", "dtype")  # what the model decides
+    hidden = ("image_shape", "latent_dim", "outputs", "feature_shape", "encode", "dtype")  # what the model decides
     _bind(kinds[kind], options, origin=origin, prefix=prefix, hidden=hidden)
 
 

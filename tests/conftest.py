@@ -22,6 +22,12 @@ TINY = {
         "generator": {"name": "dcgan_generator", "filters": [8, 4], "kernel_size": 4},
         "discriminator": {"name": "dcgan_discriminator", "filters": [4, 8], "kernel_size": 4},
     },
+    "face_swap": {
+        "image_shape": (28, 28, 1),
+        "latent_dim": 4,
+        "encoder": {"name": "face_encoder", "filters": [4, 8], "channels": 4},
+        "decoder": {"name": "face_decoder", "filters": [4]},
+    },
     "classifier": {
         "n_classes": 10,
         "network": {"name": "cnn_classifier", "filters": [4, 8], "units": 8, "dropout": 0.1},

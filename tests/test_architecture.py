@@ -33,9 +33,9 @@ MATHS = [
 ]  # each may import those before it
 REGISTRY = "models"  # models/__init__.py: strings, which import nothing
 STORES = [REGISTRY, "errors", "presets", "cards"]
-IMAGES = ["errors", "synthetic", "data", "metrics", "plots"]
+IMAGES = ["errors", "synthetic", "data", "metrics", "provenance", "plots"]
 UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
-EVERYTHING = [*UPSTAIRS, "progress", "monitor", "samplers", "studies", "training", "evaluation", "exporting"]
+EVERYTHING = [*UPSTAIRS, "progress", "monitor", "samplers", "studies", "training", "evaluation", "exporting", "faces"]
 
 
 class Room(NamedTuple):
@@ -65,7 +65,9 @@ TABLE = {
     "data": Room(["errors", "synthetic"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
-    "plots": Room(["errors"], {"numpy", "tensorflow", "matplotlib"}),
+    "provenance": Room(["errors"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),
+    "plots": Room(["errors", "provenance"], {"numpy", "tensorflow", "matplotlib"}),
+    "faces": Room(["errors", "data", "provenance", "progress"], {"numpy", "PIL", "mtcnn", "imageio_ffmpeg"}),
     "monitor": Room(["errors", "metrics", "plots"], {"keras", "numpy"}),
     "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor

@@ -20,6 +20,11 @@ CONTRACT = {  # family -> endpoint -> (inputs, outputs): the table in the README
         "reconstruct": (["images"], {"images"}),
     },
     "classifier": {"classify": (["images"], {"features", "logits"})},
+    "face_swap": {
+        "encode": (["images"], {"z"}),
+        "swap_to_a": (["images"], {"images"}),
+        "swap_to_b": (["images"], {"images"}),
+    },
 }
 PARAMETERS = {  # likelihood -> what `decode` tells of p(x|z) beside its mean
     "bernoulli": {"logits"},
@@ -110,7 +115,7 @@ if hasattr(loaded, "sample"):
     labels = [tf.range(3)] if "labels" in seen["sample"][0] else []
     draw = lambda n, seed: loaded.sample(tf.constant(n), tf.constant(seed), *labels)["images"].numpy()
     a, b, c = draw(3, [1, 2]), draw(3, [1, 2]), draw(3, [1, 3])
-    assert a.shape == (3, 28, 28, 1) and a.dtype == np.float32 and 0 <= a.min() and a.max() <= 1
+    assert list(a.shape) == [3, *json.loads(sys.argv[3])] and a.dtype == np.float32 and 0 <= a.min() and a.max() <= 1
     assert (a == b).all() and (a != c).any()
     for wrong in (0, -1):
         try:
@@ -122,7 +127,8 @@ name, signature = next(iter(loaded.signatures.items()))
 print(json.dumps(seen))
 """
     path, golden = paths["saved_model", None], model.preset.folder / presets.GOLDEN_FILE
-    done = subprocess.run([sys.executable, "-c", script, path, golden], capture_output=True, text=True)
+    command = [sys.executable, "-c", script, path, golden, json.dumps(model.image_shape)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout.splitlines()[-1])
     table = contract(model.preset)
@@ -273,12 +279,13 @@ def test_int8_reconstructions_look_like_keras(exported):
 
     model, paths = exported
     images = gz.data.to_unit(gz.zoo.arrays(model, "test", data_dir=DATA_DIR)[0][64:128])
-    name = "reconstruct" if model.preset.family in ("autoencoder", "vae") else "generate"
+    families = {"autoencoder": "reconstruct", "vae": "reconstruct", "gan": "generate", "face_swap": "swap_to_b"}
+    name = families.get(model.preset.family, "none")
     if name not in model.endpoints():
         pytest.skip("makes no images")
     if ("litert", "int8") not in paths:
         pytest.skip("int8 is refused for this preset")
-    values = {"images": images} if name == "reconstruct" else {"z": model.normal_noise(64, 5)}
+    values = {"z": model.normal_noise(64, 5)} if name == "generate" else {"images": images}
     if "labels" in contract(model.preset)[name][0]:
         values["labels"] = gz.zoo.arrays(model, "test")[1][64:128].astype("int32")
     run = Interpreter(model_path=str(paths["litert", "int8"])).get_signature_runner(name)

@@ -21,8 +21,10 @@ STILL = {"gan, relativistic with r1 and r2": "logit/bias", "gan, wasserstein wit
 
 
 def batch_of(family, mnist, n=64):
-    """What `fit` takes for a family: images, or images and labels."""
+    """What `fit` takes for a family: images, images and labels, or images of two kinds."""
     images = mnist[:n]
+    if family == "face_swap":
+        return images, images[::-1]
     return (images, np.arange(n) % 10) if family in LABELLED else (images,)
 
 

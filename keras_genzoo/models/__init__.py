@@ -6,6 +6,7 @@ MODELS = {
     "autoencoder": "keras_genzoo.models.autoencoder:Autoencoder",
     "vae": "keras_genzoo.models.vae:VAE",
     "gan": "keras_genzoo.models.gan:GAN",
+    "face_swap": "keras_genzoo.models.face_swap:FaceSwap",
     "classifier": "keras_genzoo.models.classifier:Classifier",
 }
 

@@ -31,6 +31,7 @@ class ZooModel(keras.Model):
 
     # Argument of compile -> attribute that holds the variables it moves.
     OPTIMIZERS: ClassVar = {"optimizer": "trainable_variables"}
+    IMAGES = 1  # how many of the first parts of a batch from fit are images
     LOSSES = ("loss",)  # what train_step and test_step report; the first is what a user watches
 
     def __init__(self, *, image_shape, seed=None, dtype=None, name=None):
@@ -104,22 +105,23 @@ class ZooModel(keras.Model):
             config[key] = keras.optimizers.deserialize(config[key])
         self.compile(**config)
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         """As `keras.Model.fit`, once the images have been looked at: wrong shape, dtype, range or NaN is an error.
 
         Arrays are checked whole; of a `tf.data.Dataset` what it declares, and its first batch.
         """
-        for data, argument in ((x, "x"), (validation_data, "validation_data")):
+        for data, argument in ((x, "x"), (y if self.IMAGES > 1 else None, "y"), (validation_data, "validation_data")):
             self._check_training_data(data, argument)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a dataset orders itself; Keras would warn of its own default
-        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.evaluate`, with the images checked as in `fit`."""
         if "_use_cached_eval_dataset" not in kwargs:  # Keras' own call in `fit`, which has checked
             self._check_training_data(x, "x")
-        return super().evaluate(x, *args, **kwargs)
+            self._check_training_data(y if self.IMAGES > 1 else None, "y")
+        return super().evaluate(x, y, *args, **kwargs)
 
     def minimize(self, optimizer, loss_fn, variables, *, norm=None):
         """One optimizer step: the only place with a gradient tape and loss scaling.
@@ -310,16 +312,19 @@ class ZooModel(keras.Model):
 
     def _check_training_data(self, data, argument):
         if isinstance(data, (tuple, list)):
-            data = data[0] if data else None
-        if isinstance(data, (np.ndarray, tf.Tensor)):
+            for part in data[: self.IMAGES]:
+                self._check_training_data(part, argument)
+        elif isinstance(data, (np.ndarray, tf.Tensor)):
             self.check_images(data, argument)
         elif isinstance(data, tf.data.Dataset):
             # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.
-            spec = data.element_spec[0] if isinstance(data.element_spec, tuple) else data.element_spec
-            if spec.shape.rank is not None:
-                _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
+            specs = data.element_spec if isinstance(data.element_spec, tuple) else (data.element_spec,)
+            for spec in specs[: self.IMAGES]:
+                if spec.shape.rank is not None:
+                    _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
             for batch in data.take(1).as_numpy_iterator():
-                self.check_images(batch[0] if isinstance(batch, tuple) else batch, argument)
+                for images in (batch if isinstance(batch, tuple) else (batch,))[: self.IMAGES]:
+                    self.check_images(images, argument)
 
 
 class CodingModel(ZooModel):

@@ -1,0 +1,210 @@
+"""The face swap: its loss by hand, its augmentation, and a small real swap that is scored against the truth."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo import corruptions, losses
+from keras_genzoo.errors import ZooError
+
+
+def people(n, *, seed):
+    """Two who do not exist, in the same n poses: a is a disc, b a ring, each wherever the pose puts it."""
+    places = np.random.default_rng(seed).uniform(10, 18, size=(n, 2, 1, 1))
+    rows, columns = np.mgrid[:28, :28]
+    distance = np.hypot(rows - places[:, 0], columns - places[:, 1])
+    a, b = distance < 6, (distance > 4) & (distance < 8)
+    return tuple(np.where(shape, 0.9, 0.1).astype("float32")[..., None] for shape in (a, b))
+
+
+def test_a_swap_is_learned_without_pairs(tiny):
+    """Trained on unpaired poses, b's decoder draws b in a's pose: nearer to the truth than a is, or b's mean."""
+    (a, _), (_, b) = people(1_500, seed=0), people(1_500, seed=1)
+    model = tiny(
+        "face_swap",
+        learning_rate=3e-3,
+        latent_dim=8,
+        encoder={"name": "face_encoder", "filters": [8, 16], "channels": 16},
+        decoder={"name": "face_decoder", "filters": [16]},
+    )
+    model.fit(a, b, batch_size=50, epochs=8, verbose=0)
+    model.align(a, b)
+    test_a, test_b = people(200, seed=2)
+    for source, truth, to, own in ((test_a, test_b, "b", b), (test_b, test_a, "a", a)):
+        error = np.mean((model.swap(source, to=to) - truth) ** 2)
+        assert error < 0.5 * np.mean((source - truth) ** 2)
+        assert error < 0.5 * np.mean((own.mean(0) - truth) ** 2)
+
+
+def test_the_loss_is_that_of_the_docstring(tiny):
+    a, b = people(6, seed=0)
+    model = tiny("face_swap", absolute_error=2.0, dissimilarity=3.0)
+    logs = model.evaluate(a, b, batch_size=6, verbose=0, return_dict=True)
+    by_hand = []
+    for images, side in ((a, "a"), (b, "b")):
+        r = model.reconstruct(images, of=side)
+        by_hand.append(2 * np.mean(np.abs(images - r)) + 3 * np.mean(1 - tf.image.ssim(images, r, 1.0)) / 2)
+    assert logs["loss_a"] == pytest.approx(by_hand[0], rel=1e-5)
+    assert logs["loss_b"] == pytest.approx(by_hand[1], rel=1e-5)
+    assert logs["loss"] == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_weights_say_where_to_look(tiny):
+    """Where the weight is 0 an image may be anything; of a dataset of batches (x_a, x_b, (weights_a, weights_b))."""
+    a, b = people(8, seed=0)
+    weights = np.zeros_like(a)
+    weights[:, 8:20, 8:20] = 1
+    spoilt = a.copy()
+    spoilt[:, :2] = 1  # beyond the reach of the window
+    model = tiny("face_swap")
+
+    def loss(images, weights):
+        reconstruction = model.reconstruct(a, of="a")
+        arguments = {"reconstruction": reconstruction, "weights": weights}
+        parts = (losses.mean_absolute_error(images, **arguments), losses.structural_similarity(images, **arguments))
+        return np.array([ops.convert_to_numpy(part) for part in parts])
+
+    np.testing.assert_array_equal(loss(a, weights), loss(spoilt, weights))
+    assert np.all(loss(a, None) != loss(spoilt, None))
+    np.testing.assert_allclose(loss(a, np.full_like(a, 3)), loss(a, None), rtol=1e-5)
+    batches = tf.data.Dataset.from_tensor_slices((a, b, (weights, weights))).batch(4)
+    logs = model.evaluate(batches, verbose=0, return_dict=True)
+    error, similarity = loss(a, weights)
+    assert logs["loss_a"] == pytest.approx(np.mean(error + (1 - similarity) / 2), rel=1e-4)
+    assert np.isfinite(model.fit(batches, verbose=0).history["loss"]).all()
+
+
+def test_aligned_codes_have_the_others_mean_and_covariance(tiny):
+    """And a person who is the other, turned and moved in code, comes out where the other is."""
+    a, b = people(600, seed=0)[0], people(600, seed=1)[1]
+    model = tiny("face_swap", latent_dim=3)
+    np.testing.assert_array_equal(model.map_to_a.get_weights()[0], np.eye(3))  # before, codes are left as they are
+    model.align(a, b)
+    codes = {"a": model.encode(a), "b": model.encode(b)}
+    for source, to, layer in (("a", "b", model.map_to_b), ("b", "a", model.map_to_a)):
+        mapped = np.asarray(layer(codes[source]))
+        spread = np.abs(np.cov(codes[to].T)).max()
+        np.testing.assert_allclose(mapped.mean(0), codes[to].mean(0), atol=1e-3 * np.sqrt(spread) + 1e-5)
+        np.testing.assert_allclose(np.cov(mapped.T), np.cov(codes[to].T), atol=0.05 * spread)
+    there_and_back = np.asarray(model.map_to_a(model.map_to_b(codes["a"])))
+    np.testing.assert_allclose(there_and_back, codes["a"], atol=1e-2 * np.abs(codes["a"]).max())
+
+
+def test_the_map_is_known_for_diagonal_gaussians():
+    from keras_genzoo.models.face_swap import _transport
+
+    rng = np.random.default_rng(0)
+    source = rng.standard_normal((20_000, 2)) * [1.0, 2.0] + [1.0, -1.0]
+    target = rng.standard_normal((20_000, 2)) * [3.0, 1.0] + [0.0, 5.0]
+    kernel, bias = _transport(source, target)
+    np.testing.assert_allclose(kernel, np.diag([3.0, 0.5]), atol=0.05)
+    np.testing.assert_allclose(np.mean(source, 0) @ kernel + bias, target.mean(0), atol=1e-9)
+
+
+def test_both_people_are_asked_for_and_looked_at(tiny):
+    a, b = people(4, seed=0)
+    model = tiny("face_swap")
+    with pytest.raises(ValueError, match="needs images of both people"):
+        model.fit(a, verbose=0)
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ZooError, match=r"`y` must be in \[0, 1\]"):
+            use(a, 255 * b, verbose=0)
+    with pytest.raises(ZooError, match=r"must be in \[0, 1\]"):
+        model.fit(tf.data.Dataset.from_tensors((a, 255 * b)), verbose=0)
+    with pytest.raises(ZooError, match=r"`to` must be 'a' or 'b'. Received: 'c'"):
+        model.swap(a, to="c")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"warp": -0.1}, "`warp` must be >= 0 and finite. Received: -0.1"),
+        ({"absolute_error": 0.0, "dissimilarity": 0.0}, "must not both be 0"),
+        ({"decoder": {"name": "face_decoder", "filters": [4, 4]}}, r"bring \(14, 14\) to \(56, 56\); the images have"),
+    ],
+)
+def test_bad_arguments_are_named(options, complaint, tiny):
+    with pytest.raises(ValueError, match=complaint):
+        tiny("face_swap", compiled=False, **options)
+
+
+def test_the_two_decoders_are_two(tiny):
+    """Fresh, trained, and saved: nothing but the encoder is shared."""
+    a, b = people(32, seed=0)
+    model = tiny("face_swap")
+    assert not {id(v) for v in model.decoder_a.weights} & {id(v) for v in model.decoder_b.weights}
+    before = model.decoder_b.get_weights()
+    model.absolute_error, model.dissimilarity = 1.0, 0.0
+    model.fit(tf.data.Dataset.from_tensors((a, b, (np.ones_like(a), np.ones_like(b)))), verbose=0)
+    assert any(np.any(x != y) for x, y in zip(before, model.decoder_b.get_weights(), strict=True))
+    assert np.any(model.swap(a, to="a") != model.swap(a, to="b"))
+    np.testing.assert_allclose(model.reconstruct(a, of="b"), model.swap(a, to="b"), atol=1e-6)  # not aligned yet
+    np.testing.assert_array_equal(model.predict(a, verbose=0), model.swap(a, to="b"))
+
+
+class TestWarping:
+    def test_the_target_is_moved_and_tinted_and_the_seen_warped_besides(self):
+        a = ops.convert_to_tensor(people(16, seed=0)[0])
+        seen, target, none = corruptions.warped_pair(a, warp=0.05, tint=0.1, seed=keras.random.SeedGenerator(0))
+        assert none is None
+        for images in (seen, target):
+            assert images.shape == a.shape
+            assert float(ops.min(images)) >= 0
+            assert float(ops.max(images)) <= 1
+        assert np.all(np.abs(seen - target).max(axis=(1, 2, 3)) > 0.01)
+        assert np.all(np.abs(target - a).max(axis=(1, 2, 3)) > 0.01)
+        same, target, _ = corruptions.warped_pair(a, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(0))
+        np.testing.assert_allclose(same, target, atol=1e-6)
+
+    def test_half_of_the_images_are_mirrored_and_none_goes_far(self):
+        """Of a bright left half, the brighter half tells; and the turn is within 10 degrees, the shift within 5 %."""
+        left = np.zeros((400, 32, 32, 1), "float32")
+        left[:, :, :16] = 0.8
+        _, target, _ = corruptions.warped_pair(left, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(1))
+        target = ops.convert_to_numpy(target)
+        kept = target[:, :, :16].mean((1, 2, 3)) > target[:, :, 16:].mean((1, 2, 3))
+        assert 160 < kept.sum() < 240  # 200 +- 4 standard deviations
+        # The seam stays in the middle: at 16 by no more than the shift and what 10 degrees make of half the height.
+        dark, bright = target.min((1, 2, 3)), target.max((1, 2, 3))
+        share = (target.mean((1, 2, 3)) - dark) / (bright - dark)
+        assert np.all(np.abs(share - 0.5) < 0.08)
+
+    def test_weights_move_with_the_target(self):
+        image = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")
+        _, target, weights = corruptions.warped_pair(
+            image, warp=0.1, tint=0.1, seed=keras.random.SeedGenerator(2), weights=image
+        )
+        for x, w in zip(np.array(target), np.array(weights), strict=True):  # up to brightness and contrast
+            assert np.corrcoef(x.ravel(), w.ravel())[0, 1] > 0.98
+
+
+class TestStructuralSimilarity:
+    def test_is_tensorflows(self):
+        rng = np.random.default_rng(0)
+        x = rng.random((4, 20, 33, 3)).astype("float32")
+        r = np.clip(x + 0.2 * rng.standard_normal(x.shape), 0, 1).astype("float32")
+        np.testing.assert_allclose(
+            losses.structural_similarity(x, reconstruction=r), tf.image.ssim(x, r, 1.0), rtol=1e-4
+        )
+
+    def test_is_one_for_the_same_and_symmetric(self):
+        rng = np.random.default_rng(1)
+        x, r = rng.random((2, 3, 16, 16, 1)).astype("float32")
+        np.testing.assert_allclose(losses.structural_similarity(x, reconstruction=x), 1, atol=1e-5)
+        np.testing.assert_allclose(
+            losses.structural_similarity(x, reconstruction=r),
+            losses.structural_similarity(r, reconstruction=x),
+            rtol=1e-5,
+        )
+
+    def test_of_two_constants_is_the_luminance_term(self):
+        x, r = np.full((1, 12, 12, 1), 0.2, "float32"), np.full((1, 12, 12, 1), 0.6, "float32")
+        expected = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
+        np.testing.assert_allclose(losses.structural_similarity(x, reconstruction=r), expected, rtol=1e-3)
+
+    def test_small_images_are_refused(self):
+        x = np.zeros((1, 10, 28, 1), "float32")
+        with pytest.raises(ValueError, match=r"sides of 11 pixels or more. Received: 10"):
+            losses.structural_similarity(x, reconstruction=x)
