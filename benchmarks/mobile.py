@@ -1,20 +1,25 @@
-"""What a phone would run: the denoiser as LiteRT float32, float16 and int8. Bytes, PSNR, milliseconds for one image.
+"""What a phone would run: a denoiser or a face swap as LiteRT float32, float16 and int8. Bytes, PSNR, milliseconds.
 
     python benchmarks/mobile.py [--preset denoising_mnist] [--out benchmarks/results/mobile.json]
+    python benchmarks/mobile.py --preset faceswap_rendered --images 200 --out benchmarks/results/mobile_faceswap.json
 
-PSNR is over noisy test images (Gaussian, sigma 0.5). Latency is the median of single images on this machine's CPU, the
-sides taking turns: ai-edge-litert with one thread and with all, the SavedModel, Keras `predict` and `reconstruct`.
+PSNR is over noisy test images (Gaussian, sigma 0.5), or of swaps to b against the truth, over the face. Latency is
+the median of single images on this machine's CPU, the sides taking turns: ai-edge-litert with one thread and with
+all, the SavedModel, Keras `predict` and `reconstruct`.
 """
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -23,11 +28,41 @@ import numpy as np
 LEVEL = 0.5
 
 
-def litert(path, threads):
-    """The signature `reconstruct` of a .tflite file as a function of images."""
+class Task(NamedTuple):
+    """An endpoint, what it is given, what that should become, where to look, and the same with our own method."""
+
+    endpoint: str
+    seen: np.ndarray
+    truth: np.ndarray
+    weights: np.ndarray | None
+    title: str
+    what: str
+    call: Callable
+
+
+def denoising(model, n_images):
+    import keras_genzoo as gz
+
+    clean = gz.data.to_unit(gz.zoo.arrays(model, "test")[0][:n_images])
+    noisy, what = model.corrupt(clean, level=LEVEL, seed=0), f"at sigma {LEVEL:g}"
+    return Task("reconstruct", noisy, clean, None, "keras_genzoo reconstruct", what, model.reconstruct)
+
+
+def swapping(model, n_images):
+    import keras_genzoo as gz
+
+    seen, truth = (gz.data.to_unit(gz.zoo.arrays(model, "test", other=o)[0][:n_images]) for o in (False, True))
+    landmarks = gz.data.face_marks(model.preset.data.other, "test", image_shape=model.image_shape)[0]
+    region = gz.metrics.face_region(landmarks[:n_images], model.image_shape)
+    swap = functools.partial(model.swap, to="b")
+    return Task("swap_to_b", seen, truth, region, "keras_genzoo swap", "swap_to_b, PSNR over the face", swap)
+
+
+def litert(path, threads, endpoint):
+    """A signature of a .tflite file as a function of images."""
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_path=str(path), num_threads=threads).get_signature_runner("reconstruct")
+    runner = Interpreter(model_path=str(path), num_threads=threads).get_signature_runner(endpoint)
     return lambda images: runner(images=images)["images"]
 
 
@@ -37,25 +72,27 @@ def measure(name, n_images, rounds, folder):
     import keras_genzoo as gz
 
     model = gz.load(name)
-    clean = gz.data.to_unit(gz.zoo.arrays(model, "test")[0][:n_images])
-    noisy = model.corrupt(clean, level=LEVEL, seed=0)
+    task = (swapping if hasattr(model, "swap") else denoising)(model, n_images)
     sides, rows = {}, []
     for quantize in (None, "float16", "int8"):
         path = gz.export(model, folder, format="litert", quantize=quantize)
         for threads in dict.fromkeys((1, os.cpu_count())):
             title = f"LiteRT {quantize or 'float32'}"
-            sides[f"{title}, {threads} thread{'s' if threads > 1 else ''}"] = litert(path, threads), path.stat().st_size
+            sides[f"{title}, {threads} thread{'s' if threads > 1 else ''}"] = (
+                litert(path, threads, task.endpoint),
+                path.stat().st_size,
+            )
     path = gz.export(model, folder, format="saved_model")
-    signature = tf.saved_model.load(str(path)).signatures["reconstruct"]
+    signature = tf.saved_model.load(str(path)).signatures[task.endpoint]
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     sides["SavedModel"] = lambda images: signature(images=tf.constant(images))["images"].numpy(), size
     weights = (model.preset.folder / "model.weights.h5").stat().st_size
-    endpoint = model.endpoints()["reconstruct"]
+    endpoint = model.endpoints()[task.endpoint]
     sides["Keras predict"] = lambda images: endpoint.predict(images, verbose=0)["images"], weights
-    sides["keras_genzoo reconstruct"] = model.reconstruct, weights
+    sides[task.title] = task.call, weights
 
     seconds = {title: [] for title in sides}
-    one = noisy[:1]
+    one = task.seen[:1]
     for function, _ in sides.values():
         function(one)  # the first call builds and warms up
     for _ in range(rounds):
@@ -66,20 +103,20 @@ def measure(name, n_images, rounds, folder):
     for title, (function, size) in sides.items():
         # One by one, as an app would: int8 rounds alike whatever the batch, but this is what is claimed.
         images = (
-            np.concatenate([function(noisy[i : i + 1]) for i in range(n_images)])
+            np.concatenate([function(task.seen[i : i + 1]) for i in range(n_images)])
             if "LiteRT" in title
-            else function(noisy)
+            else function(task.seen)
         )
-        psnr = gz.metrics.psnr(clean, images).mean()
+        psnr = gz.metrics.psnr(task.truth, images, weights=task.weights).mean()
         rows.append({"side": title, "bytes": size, "psnr": psnr, "ms": 1e3 * median(seconds[title])})
         print(f"{title}: {size / 1e6:.2f} MB, {psnr:.3f} dB, {rows[-1]['ms']:.3f} ms")
-    return rows
+    return rows, task.what
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="denoising_mnist", help="default: denoising_mnist")
-    parser.add_argument("--images", type=int, default=1000, help="noisy test images for the PSNR (default: 1000)")
+    parser.add_argument("--images", type=int, default=1000, help="test images for the PSNR (default: 1000)")
     parser.add_argument("--rounds", type=int, default=200, help="single images timed on each side (default: 200)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mobile.json")
     arguments = parser.parse_args()
@@ -87,14 +124,14 @@ def main():
     from keras_genzoo import presets
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(arguments.preset, arguments.images, arguments.rounds, folder)
+        rows, what = measure(arguments.preset, arguments.images, arguments.rounds, folder)
     about = {
         "date": datetime.date.today().isoformat(),
         "preset": arguments.preset,
         "weights_sha256": presets.find(arguments.preset).record(presets.WEIGHTS_RECORD)["sha256"],
         "images": arguments.images,
         "rounds": arguments.rounds,
-        "level": LEVEL,
+        "what": what,
         "cpus": os.cpu_count(),
         **{name: importlib.metadata.version(name) for name in ("ai-edge-litert", "tensorflow", "keras")},
     }

@@ -124,7 +124,7 @@ def mobile_table(results):
         )
     lines += [
         "",
-        f"{about['preset']} at sigma {about['level']:g}, {about['images']:,} test images; medians of {about['rounds']} "
+        f"{about['preset']} {about['what']}, {about['images']:,} test images; medians of {about['rounds']} "
         f"interleaved single images on {about['cpus']} CPU cores. {about['date']}, ai-edge-litert "
         f"{about['ai-edge-litert']}, TensorFlow {about['tensorflow']}.",
     ]

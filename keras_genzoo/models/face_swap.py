@@ -108,7 +108,7 @@ class FaceSwap(ZooModel):
         self.decoder_a, self.decoder_b = (
             networks.build(decoder, name=f"decoder_{side}", feature_shape=feature_shape, **shapes) for side in _SIDES
         )
-        # What follows the code in the encoder, and what brings the other person's codes to each one's: nothing at first.
+        # What follows the code in the encoder; and what brings the other person's codes to each one's: first nothing.
         self.features = keras.Model(self.encoder.get_layer("z").output, self.encoder.output["features"])
         self.map_to_a, self.map_to_b = (
             keras.layers.Dense(
@@ -202,7 +202,7 @@ class FaceSwap(ZooModel):
         return self.run_endpoint("encode", self.check_images(images))["z"]
 
     def swap(self, images, *, to):
-        """Faces of the other person, `(n, H, W, C)` in [0, 1], with the looks of `to`, "a" or "b": the same, float32."""
+        """Faces of the other person, `(n, H, W, C)` in [0, 1], with the looks of `to`, "a" or "b": float32, too."""
         return self.run_endpoint(f"swap_to_{_checked_side(to, 'to')}", self.check_images(images))["images"]
 
     def reconstruct(self, images, *, of):
