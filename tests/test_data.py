@@ -645,3 +645,86 @@ def test_static_mnist_is_larochelles():
     for images in sizes.values():
         assert set(np.unique(images)) == {0, 255}
         assert 0.12 < (images > 0).mean() < 0.14
+
+
+# === Two rendered people ===
+
+RENDERED = ORIGINALS / "faces" / "faces_ab.npz"
+
+
+@pytest.fixture
+def rendered_home(tmp_path):
+    """A file of the shape of the rendered people's, small: 96 x 96 pixels, a bright square where landmark 30 is."""
+    rng, stored = np.random.default_rng(0), {}
+    for split, n in (("train", 60), ("test", 8)):
+        for side in "ab":
+            places = rng.integers(10, 80, (n, 2))
+            images = np.full((n, 96, 96, 3), 20, "uint8")
+            for image, (x, y) in zip(images, places, strict=True):
+                image[y - 4 : y + 5, x - 4 : x + 5] = 230
+            landmarks = np.broadcast_to(places[:, None], (n, 68, 2)).astype("float16")
+            stored |= {
+                f"{split}_{side}": images,
+                f"{split}_{side}_landmarks68": landmarks,
+                f"{split}_{side}_pose": rng.uniform(-0.5, 0.5, (n, 3)).astype("float32"),
+            }
+    (tmp_path / "faces").mkdir()
+    np.savez(tmp_path / "faces" / "faces_ab.npz", **stored)
+    return tmp_path
+
+
+def test_rendered_faces_come_in_the_size_asked_for_and_their_marks_with_them(rendered_home):
+    images, labels = data.arrays("rendered_faces_a", "test", data_dir=rendered_home)
+    assert (images.shape, images.dtype, labels) == ((8, 96, 96, 3), "uint8", None)
+    images, _ = data.arrays("rendered_faces_a", "test", data_dir=rendered_home, image_shape=(64, 64, 3))
+    landmarks, pose = data.face_marks("rendered_faces_a", "test", data_dir=rendered_home, image_shape=(64, 64, 3))
+    assert images.shape == (8, 64, 64, 3)
+    assert (landmarks.shape, pose.shape) == ((8, 68, 2), (8, 3))
+    assert 5 < np.abs(pose).max() < 30  # degrees
+    rows, columns = np.mgrid[:64, :64]
+    for image, (x, y) in zip(images[..., 0].astype("float64") - 20, landmarks[:, 30], strict=True):
+        image = image.clip(0)
+        assert (image * columns).sum() / image.sum() == pytest.approx(x, abs=0.1)
+        assert (image * rows).sum() / image.sum() == pytest.approx(y, abs=0.1)
+
+
+def test_two_people_come_in_pairs_of_batches_each_in_its_own_order(rendered_home):
+    options = {"other": "rendered_faces_b", "batch_size": 16, "data_dir": rendered_home, "image_shape": (8, 8, 3)}
+    batches, steps = data.stream("rendered_faces_a", **options)
+    assert steps == 3
+    epochs = [[x.numpy() for x in pair] for pair in batches.take(6)]
+    assert all(x.shape == (16, 8, 8, 3) for pair in epochs for x in pair)
+    from_second, _ = data.stream("rendered_faces_a", **options, first_epoch=1)
+    for pair, again in zip(epochs[3:], from_second.take(3), strict=True):
+        for x, y in zip(pair, again, strict=True):
+            np.testing.assert_array_equal(x, y)
+    for i, name in enumerate(("rendered_faces_a", "rendered_faces_b")):
+        known = data.to_unit(data.arrays(name, "train", data_dir=rendered_home, image_shape=(8, 8, 3))[0])
+        seen = np.concatenate([pair[i] for pair in epochs[:3]])
+        distances = np.abs(seen[:, None] - known).max((2, 3, 4))
+        assert np.all(distances.min(1) == 0)  # of the right person
+        assert len(set(distances.argmin(1))) > 40  # and not one again and again: squares may lie alike
+
+
+def test_missing_and_damaged_rendered_faces_are_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_GENZOO_DATA", raising=False)
+    with pytest.raises(MissingDataError, match=r"'rendered_faces_b' is missing; looked for DIR/faces/faces_ab.npz"):
+        data.arrays("rendered_faces_b", "train")
+    with pytest.raises(ZooError, match=r"has the splits train, test. Received: 'valid'"):
+        data.arrays("rendered_faces_b", "valid", data_dir=tmp_path)
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "faces_ab.npz").write_bytes(b"PK no archive")
+    with pytest.raises(ZooError, match=r"faces_ab.npz is damaged"):
+        data.arrays("rendered_faces_b", "train", data_dir=tmp_path)
+
+
+@pytest.mark.skipif(not RENDERED.is_file(), reason=f"no rendered faces in {RENDERED}; set KERAS_GENZOO_DATA")
+def test_test_images_of_both_people_are_pairs():
+    poses = [
+        data.face_marks(name, "test", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in data.RENDERED_FACES
+    ]
+    np.testing.assert_array_equal(*poses)
+    trained = [
+        data.face_marks(name, "train", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in data.RENDERED_FACES
+    ]
+    assert np.abs(trained[0] - trained[1]).mean() > 5  # unpaired

@@ -202,3 +202,52 @@ def test_pca_finds_the_directions():
     np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4)
     np.testing.assert_allclose(np.abs(found.T @ basis[:, :2]), np.eye(2), atol=0.03)
     assert metrics.pca(x, n_components=50)[1].shape == (6, 6)
+
+
+# === Faces ===
+
+
+def circle(n, centre, radius, size=68):
+    """`n` times 68 landmarks whose outline, jaw and brows, is a circle."""
+    landmarks = np.zeros((n, size, 2), "float32")
+    jaw, brows = np.linspace(0, np.pi, 17), np.linspace(np.pi, 2 * np.pi, 12)[1:-1]
+    for where, angles in ((range(17), jaw), (range(26, 16, -1), brows)):
+        landmarks[:, list(where)] = np.stack([np.cos(angles), np.sin(angles)], -1) * radius + centre
+    return landmarks
+
+
+def test_the_region_of_a_face_is_what_its_outline_holds():
+    region = metrics.face_region(circle(2, (20, 24), 10), (48, 40, 3))
+    assert region.shape == (2, 48, 40, 1)
+    assert region.dtype == "float32"
+    assert region[0].sum() == pytest.approx(np.pi * 100, rel=0.04)
+    y, x = np.argwhere(region[1, ..., 0]).mean(0)
+    assert (y, x) == (pytest.approx(24, abs=0.3), pytest.approx(20, abs=0.3))
+    outside = metrics.face_region(circle(1, (-50, -50), 10), (48, 40, 3))
+    assert outside.sum() == 0
+
+
+def test_psnr_looks_where_the_weights_are():
+    x = np.zeros((2, 4, 4, 3), "float32")
+    r = x + 0.5
+    r[:, :2] = 0.1
+    weights = np.zeros((2, 4, 4, 1), "float32")
+    weights[:, :2] = 3
+    np.testing.assert_allclose(metrics.psnr(x, r, weights=weights), 20, rtol=1e-6)
+    np.testing.assert_allclose(metrics.psnr(x, r, weights=np.ones_like(weights)), metrics.psnr(x, r))
+
+
+def test_the_ridge_reads_positions_and_is_blind_to_colour():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:24, :24]
+
+    def discs(n):
+        places = rng.uniform(7, 17, (n, 2, 1, 1))
+        shape = np.hypot(rows - places[:, 0], columns - places[:, 1]) < 5
+        return (0.2 + 0.6 * shape)[..., None].repeat(3, -1), places.reshape(n, 2)
+
+    read = metrics.ridge_of_faces(*discs(400))
+    images, places = discs(100)
+    assert np.abs(read(images) - places).mean() < 0.5  # of a range of 10
+    tinted = 0.3 * images * [1.0, 0.5, 0.7] + 0.1
+    np.testing.assert_allclose(read(tinted), read(images), atol=1e-6)
