@@ -242,3 +242,73 @@ def test_modes_of_stacked_mnist_are_counted(tmp_path):
     rows = {row["metric"]: row["value"] for row in gz.evaluate(gan)}
     assert rows["modes"] == 1
     assert rows["reverse_kl"] == pytest.approx(np.log(1000), rel=0.1)
+
+
+def test_swaps_are_scored_against_the_truth(tmp_path):
+    """A model that knows the answer scores as the truth does, one that hands the source on as the baseline does."""
+    rng, stored = np.random.default_rng(0), {}
+    rows, columns = np.mgrid[:96, :96]
+    angles = np.concatenate([np.linspace(0, np.pi, 17), np.linspace(2 * np.pi, np.pi, 12)[1:-1]])
+    outline = np.zeros((68, 2))
+    outline[:27] = 28 * np.stack([np.cos(angles), np.sin(angles)], -1)
+    for split, n in (("train", 60), ("test", 12)):
+        places = rng.uniform(36, 60, (n, 2))
+        for side, grey in (("a", 200), ("b", 90)):
+            if split == "train":
+                places = rng.uniform(36, 60, (n, 2))
+            distance = np.hypot(columns - places[:, 0, None, None], rows - places[:, 1, None, None])
+            shape = (distance < 24) & ((distance > 10) | (side == "a"))  # a disc and a ring
+            stored |= {
+                f"{split}_{side}": np.where(shape, grey, 30).astype("uint8")[..., None].repeat(3, -1),
+                f"{split}_{side}_landmarks68": (places[:, None] + outline).astype("float16"),
+                f"{split}_{side}_pose": ((places - 48) / 50 @ np.eye(2, 3)).astype("float32"),
+            }
+    (tmp_path / "faces").mkdir()
+    np.savez(tmp_path / "faces" / "faces_ab.npz", **stored)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "preset.yaml").write_text(SWAP)
+    model = gz.load(tmp_path / "mine", weights=None)
+    images = {
+        side: gz.data.to_unit(gz.zoo.arrays(model, "test", other=side == "b", data_dir=tmp_path)[0]) for side in "ab"
+    }
+
+    def measured(swap):
+        model.swap = swap
+        found = evaluation.evaluate(model, data_dir=tmp_path, verbose=False)
+        assert found[0]["metric"] == "swap_psnr"
+        return {row["metric"]: row["value"] for row in found}
+
+    right = measured(lambda x, to: images[to] + np.float32(0.01))
+    still = measured(lambda x, to: x)
+    for to in "ab":
+        assert right[f"psnr_to_{to}"] == pytest.approx(40, abs=0.01)
+        assert right[f"ssim_to_{to}"] > 0.99
+        assert right[f"identity_accuracy_to_{to}"] == right[f"identity_accuracy_to_{to}_of_truth"] == 1
+        for what in ("landmark", "pose"):
+            known = right[f"{what}_error_to_{to}_of_truth"]
+            assert right[f"{what}_error_to_{to}"] == pytest.approx(known, rel=1e-3)
+        assert right[f"landmark_error_to_{to}"] < 1.5
+        assert still[f"identity_accuracy_to_{to}"] < 0.2
+        for metric in ("psnr", "ssim"):
+            assert still[f"{metric}_to_{to}"] == pytest.approx(still[f"{metric}_to_{to}_of_source"])
+            assert still[f"{metric}_to_{to}_of_source"] < right[f"{metric}_to_{to}"]
+            assert f"{metric}_to_{to}_of_mean" in right
+            assert f"{metric}_to_{to}_of_colour" in right
+
+
+SWAP = """\
+family: face_swap
+description: tiny
+data: {name: rendered_faces_a, other: rendered_faces_b}
+model:
+  image_shape: [32, 32, 3]
+  latent_dim: 4
+  encoder: {name: face_encoder, filters: [4, 4], channels: 4}
+  decoder: {name: face_decoder, filters: [4]}
+training:
+  epochs: 1
+  batch_size: 16
+  optimizers:
+    optimizer: {name: adam, learning_rate: 1e-3}
+evaluation: {metric: swap_psnr}
+"""
