@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import data, losses, metrics, plots, synthetic, zoo
+from keras_genzoo import data, losses, metrics, plots, presets, synthetic, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
@@ -463,6 +463,32 @@ def _sensitivity_map(rows, setting, games, cures):
     return drawing
 
 
+# === (g) From ten seeds ===
+
+
+def seeds(setting, *, names=tuple(synthetic.MIXTURES), n_seeds=10):
+    """The presets of ring and grid, trained from ten seeds each: do all runs keep all modes?"""
+    rows = []
+    drawing, panels = plots.figure(len(names), width=8, height=3.2)
+    for panel, name in zip(panels, names, strict=True):
+        preset, k = presets.find(name), len(synthetic.MIXTURES[name].centres)
+        rate = preset.training.optimizers["g_optimizer"].learning_rate
+        runs = [(rate, setting.seed + i) for i in range(n_seeds)]
+        with working(f"training {name} from {n_seeds} seeds", verbose=setting.verbose):
+            found = _mode_counts(name, runs, setting.epochs, **preset.model)
+        rows += [{"data": name, "seed": seed, **of} for (_, seed), of in zip(runs, found, strict=True)]
+        bars = panel.bar([str(seed) for _, seed in runs], [of["high_quality"] for of in found])
+        panel.bar_label(bars, [str(of["modes"]) for of in found])
+        kept = sum(of["modes"] == k for of in found)
+        panel.set(
+            xlabel="seed; above each bar the modes kept",
+            ylabel="points of high quality",
+            ylim=(0, 1.15),
+            title=f"{name}: {kept} of {n_seeds} runs keep all {k} modes (epochs: {setting.epochs})",
+        )
+    return rows, drawing
+
+
 # name -> the study and its epochs per training; None where it trains nothing
 STUDIES = {
     "estimate": (estimate, None),
@@ -471,6 +497,7 @@ STUDIES = {
     "beta": (beta, 10),
     "collapse": (collapse, 6),
     "sensitivity": (sensitivity, 10),
+    "seeds": (seeds, 30),
 }
 
 
