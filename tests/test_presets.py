@@ -18,6 +18,17 @@ GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
     "cvae_mnist": {"class_accuracy": (">=", 0.99)},
     "dcgan_mnist": {"classes_covered": (">=", 10), "label_histogram_kl": ("<=", 0.01)},
     "classifier_mnist": {"accuracy": (">=", 0.993)},
+    "faceswap_rendered": {
+        f"{metric}_to_{side}": bound
+        for side in "ab"
+        for metric, bound in {
+            "identity_accuracy": (">=", 0.99),
+            "landmark_error": ("<=", 3.0),
+            "pose_error": ("<=", 5.0),
+            "psnr": (">=", 25.0),
+            "ssim": (">=", 0.79),
+        }.items()
+    },
 }
 
 SAMPLES_OR_IMAGES = {"faceswap_rendered": 200}  # where it is not the 10,000 of MNIST
