@@ -125,7 +125,7 @@ def test_a_run_of_the_map_is_that_of_a_model_of_its_own():
 def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monkeypatch):
     seeds = studies.seeds
     few = lambda setting: seeds(setting, names=("ring2d",), n_seeds=2)  # noqa: E731
-    monkeypatch.setitem(studies.STUDIES, "seeds", (few, 30))
+    monkeypatch.setitem(studies.STUDIES, "seeds", (few, 50))
     rows = _run("seeds", tmp_path, epochs=3)
     assert [(row["data"], row["seed"]) for row in rows] == [("ring2d", 0), ("ring2d", 1)]
     assert all(0 < row["modes"] <= 8 and row["reverse_kl"] >= 0 for row in rows)
