@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_genzoo import presets
 from keras_genzoo.errors import ZooError
 
-_LABELS = {"pca": "PCA", "nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR"}
+_LABELS = {"pca": "PCA", "nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR", "ssim": "SSIM"}
 
 
 def metrics_table(preset):
@@ -119,7 +119,7 @@ def mobile_table(results):
     lines = ["| run by | size | PSNR | lost against Keras | one image |", "|---|---|---|---|---|"]
     for row in rows:
         lines.append(
-            f"| {row['side']} | {row['bytes'] / 1e6:.2f} MB | {row['psnr']:.2f} dB | {reference - row['psnr']:.3f} dB "
+            f"| {row['side']} | {row['bytes'] / 1e6:.2f} MB | {row['psnr']:.2f} dB | {max(reference - row['psnr'], 0):.3f} dB "
             f"| **{row['ms']:.2f}** ms |"
         )
     lines += [
