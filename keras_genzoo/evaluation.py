@@ -531,7 +531,7 @@ def _own_faces(model, test):
     rows = []
     for side in ("a", "b"):
         images = data.to_unit(zoo.arrays(model, "test", other=side == "b", data_dir=test.data_dir)[0])
-        own = model.reconstruct(images, of=side)
+        own = model.autoencode(images, of=side)
         protocol = f"held-out images of {side} through {side}'s own decoder; there is no truth to score a swap by"
         psnr = metrics.psnr(images, own).mean()
         ssim = float(ops.mean(losses.structural_similarity(images, reconstruction=own)))

@@ -74,8 +74,8 @@ def swaps(model, images_a, images_b, path, *, columns=10):
     columns = min(columns, len(images_a), len(images_b))
     a, b = images_a[:columns], images_b[:columns]
     rows = [
-        *(a, model.reconstruct(a, of="a"), model.swap(a, to="b")),
-        *(b, model.reconstruct(b, of="b"), model.swap(b, to="a")),
+        *(a, model.autoencode(a, of="a"), model.swap(a, to="b")),
+        *(b, model.autoencode(b, of="b"), model.swap(b, to="a")),
     ]
     pixels = canvas(np.concatenate(rows), columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1)
     return provenance.write_image(np.round(255 * pixels).astype("uint8"), path)

@@ -44,7 +44,7 @@ def test_the_loss_is_that_of_the_docstring(tiny):
     logs = model.evaluate(a, b, batch_size=6, verbose=0, return_dict=True)
     by_hand = []
     for images, side in ((a, "a"), (b, "b")):
-        r = model.reconstruct(images, of=side)
+        r = model.autoencode(images, of=side)
         by_hand.append(2 * np.mean(np.abs(images - r)) + 3 * np.mean(1 - tf.image.ssim(images, r, 1.0)) / 2)
     assert logs["loss_a"] == pytest.approx(by_hand[0], rel=1e-5)
     assert logs["loss_b"] == pytest.approx(by_hand[1], rel=1e-5)
@@ -61,7 +61,7 @@ def test_weights_say_where_to_look(tiny):
     model = tiny("face_swap")
 
     def loss(images, weights):
-        reconstruction = model.reconstruct(a, of="a")
+        reconstruction = model.autoencode(a, of="a")
         arguments = {"reconstruction": reconstruction, "weights": weights}
         parts = (losses.mean_absolute_error(images, **arguments), losses.structural_similarity(images, **arguments))
         return np.array([ops.convert_to_numpy(part) for part in parts])
@@ -140,7 +140,7 @@ def test_the_two_decoders_are_two(tiny):
     model.fit(tf.data.Dataset.from_tensors((a, b, (np.ones_like(a), np.ones_like(b)))), verbose=0)
     assert any(np.any(x != y) for x, y in zip(before, model.decoder_b.get_weights(), strict=True))
     assert np.any(model.swap(a, to="a") != model.swap(a, to="b"))
-    np.testing.assert_allclose(model.reconstruct(a, of="b"), model.swap(a, to="b"), atol=1e-6)  # not aligned yet
+    np.testing.assert_allclose(model.autoencode(a, of="b"), model.swap(a, to="b"), atol=1e-6)  # not aligned yet
     np.testing.assert_array_equal(model.predict(a, verbose=0), model.swap(a, to="b"))
 
 

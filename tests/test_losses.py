@@ -37,6 +37,14 @@ def _gradient(function, value):
 # Every loss as (function, arguments): what holds for all of them is tested over this table.
 LOSSES = {
     "squared_error": lambda s: (losses.squared_error, {"x": _images(s), "reconstruction": _images(s + 1)}),
+    "mean_absolute_error": lambda s: (
+        losses.mean_absolute_error,
+        {"x": _images(s, shape=(12, 13, 2)), "reconstruction": _images(s + 1, shape=(12, 13, 2))},
+    ),
+    "structural_similarity": lambda s: (
+        losses.structural_similarity,
+        {"x": _images(s, shape=(12, 13, 2)), "reconstruction": _images(s + 1, shape=(12, 13, 2))},
+    ),
     "binary_cross_entropy": lambda s: (
         losses.binary_cross_entropy,
         {"x": _images(s), "logits": 4 * _images(s + 1) - 2},

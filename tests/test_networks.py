@@ -52,6 +52,12 @@ CASES = {
     ),
     # 2*3+3, BatchNorm 4*3, half of it statistics, 3*64+64
     "mlp_generator": ({"name": "mlp_generator", "units": [3], "batch_norm": True}, CODES, 9 + 12 + 256, 271),
+    # 25*1*2+2, 25*2*3+3, 12*2+2 for z, 2*8+8 back onto 2x2x2, 9*2*8+8 for twice the sides
+    "face_encoder": (
+        {"name": "face_encoder", "filters": [2, 3], "channels": 2}, CODES, 52 + 153 + 26 + 24 + 152, 407
+    ),
+    # 9*2*12+12 for twice the sides, 25*3*1+1
+    "face_decoder": ({"name": "face_decoder", "filters": [3]}, {"feature_shape": (4, 4, 2)}, 228 + 76, 304),
     # 64*6+6: two pieces per unit, 3+1
     "mlp_discriminator": (
         {"name": "mlp_discriminator", "units": [3], "maxout": 2, "dropout": 0.2}, {}, 390 + 4, 394
@@ -76,8 +82,16 @@ def fixed_weights():
     tf.random.set_seed(None)
 
 
+INPUT = {  # of the builders whose input is not images
+    **dict.fromkeys(("mlp_decoder", "conv_decoder", "dcgan_generator", "mlp_generator"), "z"),
+    "face_decoder": "features",
+}
+
+
 def _build(case, *, image_shape=SQUARE, dtype=None):
     spec, shapes, *_ = CASES[case]
+    if "feature_shape" in shapes:  # half as wide as the images
+        shapes = {"feature_shape": (image_shape[0] // 2, image_shape[1] // 2, 2)}
     return networks.build(spec, dtype=dtype, name=spec["name"], image_shape=image_shape, **shapes)
 
 
@@ -87,6 +101,8 @@ def _inputs(network, n=3, seed=0):
 
 def _expected_outputs(case, n, image_shape):
     name = CASES[case][0]["name"]
+    if name == "face_encoder":
+        return {"z": (n, 2), "features": (n, image_shape[0] // 2, image_shape[1] // 2, 2)}
     if name.endswith("_encoder"):
         return {"z_mean": (n, 2), "z_log_var": (n, 2)}
     if name == "cnn_classifier":
@@ -120,7 +136,9 @@ def test_shapes(case, image_shape):
     """An oblong image in colour shows a swapped height and width, or a forgotten channel."""
     network = _build(case, image_shape=image_shape)
     assert network.name == CASES[case][0]["name"]
-    assert network.inputs[0].shape[1:] == ((2,) if "latent_dim" in CASES[case][1] else image_shape)
+    seen = {"z": (2,), "images": image_shape, "features": (image_shape[0] // 2, image_shape[1] // 2, 2)}
+    assert network.inputs[0].shape[1:] == seen[network.inputs[0].name]
+    assert network.inputs[0].name == INPUT.get(case.split()[0], "images")
     outputs = _as_dict(network(_inputs(network)))
     assert {key: tuple(value.shape) for key, value in outputs.items()} == _expected_outputs(case, 3, image_shape)
     assert all(np.isfinite(value).all() for value in outputs.values())
@@ -159,7 +177,7 @@ def test_hidden_layers_compute_in_half_and_outputs_in_float32(case, policy, glob
     assert {keras.backend.standardize_dtype(value.dtype) for value in outputs.values()} == {"float32"}
     assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
     # These layers make the outputs; everything before them runs in half precision.
-    last = {"z_mean", "z_log_var", "pixels", "raw", "images", "logit", "logits", "features"}
+    last = {"z", "z_mean", "z_log_var", "pixels", "raw", "images", "logit", "logits", "features"}
     computed = {layer.name: layer.compute_dtype for layer in _inner_layers(network)}
     half = policy.removeprefix("mixed_")
     assert computed == {name: "float32" if name in last else half for name in computed}

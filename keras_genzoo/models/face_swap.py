@@ -205,7 +205,7 @@ class FaceSwap(ZooModel):
         """Faces of the other person, `(n, H, W, C)` in [0, 1], with the looks of `to`, "a" or "b": float32, too."""
         return self.run_endpoint(f"swap_to_{_checked_side(to, 'to')}", self.check_images(images))["images"]
 
-    def reconstruct(self, images, *, of):
+    def autoencode(self, images, *, of):
         """Faces of one person, "a" or "b", through their own decoder: `(n, H, W, C)` float32 in [0, 1]."""
         images, side = self.check_images(images), _checked_side(of, "of")
         parts = [self._decoded(images[start : start + _BATCH], side) for start in range(0, len(images), _BATCH)]
