@@ -177,10 +177,10 @@ def put_back(model, pixels, points, *, to, colour_match=True):
         share = mask / mask.sum()
         new = np.clip(new + (share * seen).sum((0, 1)) - (share * new).sum((0, 1)), 0, 1)
     height, width = pixels.shape[:2]
-    layer = np.concatenate([np.round(255 * new), np.broadcast_to(np.round(255 * mask), (size, size, 1))], -1)
-    back = _warped(layer.astype("uint8"), to_crop, (height, width)).astype("float32")
-    alpha = back[..., 3:] / 255
-    return np.round((1 - alpha) * pixels + alpha * back[..., :3]).astype("uint8")
+    # Each for itself: as one picture with an alpha channel, thin colours would be rounded to a visible rim.
+    back = _warped(np.round(255 * new).astype("uint8"), to_crop, (height, width)).astype("float32")
+    alpha = _warped(np.round(255 * mask[..., 0]).astype("uint8"), to_crop, (height, width))[..., None] / 255
+    return np.round((1 - alpha) * pixels + alpha * back).astype("uint8")
 
 
 def soft_mask(size):
