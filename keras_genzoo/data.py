@@ -52,7 +52,7 @@ _PACKED_SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # TF
 
 # Two people who do not exist, rendered with ICT-FaceKit: the two data sets of a face swap.
 RENDERED_FACES = {"rendered_faces_a": "a", "rendered_faces_b": "b"}
-_RENDERED = Path("faces", "faces_ab.npz")
+_RENDERED, _RENDERED_SIDE = Path("faces", "faces_ab.npz"), 96  # pixels
 
 FOLDER = "folder:"  # of the names that are folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -204,9 +204,8 @@ def face_marks(name, split, *, data_dir=None, image_shape):
     """
     with np.load(_rendered(name, split, data_dir)) as stored:
         key = f"{split}_{RENDERED_FACES[name]}"
-        side = stored[key].shape[1]
         landmarks, pose = (stored[f"{key}_{what}"].astype("float32") for what in ("landmarks68", "pose"))
-    scale = np.array([image_shape[1], image_shape[0]], "float32") / side
+    scale = np.array([image_shape[1], image_shape[0]], "float32") / _RENDERED_SIDE
     return (landmarks + 0.5) * scale - 0.5, np.degrees(pose)
 
 
@@ -430,7 +429,7 @@ def _share(files, split):
     return [file for file in files if (file in test) == (split == "test")]
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)  # two people, two splits
 def _decoded(stamps, image_shape, resize):
     """`(images, files they are from, [(file, error)])` of `(file, mtime, size)`: a file that changed is read again."""
     from PIL import Image  # only folders need it

@@ -474,10 +474,7 @@ def _swaps(model, test):
         who = metrics.ridge_of_faces(np.concatenate(both), np.repeat([[-1.0], [1.0]], [len(x) for x in both], axis=0))
     rows = []
     for source, to in (("a", "b"), ("b", "a")):
-        sign = -1 if to == "a" else 1
-        rows += _swaps_to(
-            to, model, test, people[source].test, people[to], lambda x, s=sign: np.sign(who(x)[:, 0]) == s
-        )
+        rows += _swaps_to(to, model, test, people[source].test, people[to], who)
     swaps = [row["value"] for row in rows if row["metric"] in ("psnr_to_a", "psnr_to_b")]
     return [test.row("swap_psnr", float(np.mean(swaps)), "dB", "mean of both directions, over the face"), *rows]
 
@@ -492,7 +489,8 @@ class _Person(NamedTuple):
     marks: np.ndarray
 
 
-def _swaps_to(to, model, test, source, person, is_taken_for):
+def _swaps_to(to, model, test, source, person, who):
+    """The rows of one direction; `who` reads -1 of a, 1 of b."""
     truth = person.test
     region = metrics.face_region(person.landmarks, model.image_shape)
     with working(f"learning the poses of {to}", verbose=test.verbose):
@@ -516,7 +514,7 @@ def _swaps_to(to, model, test, source, person, is_taken_for):
     for suffix, images, whose in (("", swap, "swaps"), ("_of_truth", truth, "true images")):
         found = where(images)
         distance = np.linalg.norm(found[:, :-3].reshape(person.landmarks.shape) - person.landmarks, axis=-1)
-        right, turn = np.mean(is_taken_for(images)), np.abs(found[:, -3:] - person.pose).mean()
+        right, turn = np.mean((who(images)[:, 0] > 0) == (to == "b")), np.abs(found[:, -3:] - person.pose).mean()
         points, angles = "68 landmarks against those of the truth", "yaw, pitch and roll against the source's"
         rows += [
             test.row(f"identity_accuracy_to_{to}{suffix}", right, "", f"{whose} taken for {to} {learned}"),

@@ -100,8 +100,7 @@ def extract(source, out, *, size=128, every=False, detect=None, verbose=True):
         stem = file.stem if root.is_file() else "_".join(file.relative_to(root).with_suffix("").parts)
         for i, face in enumerate(large if every else large[:1]):
             crop = cut_out(pixels, face.points, size)
-            with provenance.aside(out / (f"{stem}_{i + 1}.png" if i else f"{stem}.png")) as temporary:
-                _image(crop).save(temporary)
+            provenance.write_image(crop, out / (f"{stem}_{i + 1}.png" if i else f"{stem}.png"), marked=False)
             counts["written"] += 1
     return dict(counts)
 
@@ -150,11 +149,7 @@ def swap(model, source, out, *, to="b", colour_match=True, visible=True, credent
             continue
         result, changed = swapped(pixels)
         target = out / file.relative_to(source) if source.is_dir() else out
-        if changed:
-            provenance.write_image(result, target, credential=credential)
-        else:
-            with provenance.aside(target) as temporary:
-                _image(result).save(temporary)
+        provenance.write_image(result, target, marked=changed, credential=credential)
         counts["written"] += 1
     return dict(counts)
 
@@ -286,7 +281,7 @@ def _swap_film(swapped, source, out, counts, credential, verbose):
         )
         writer.send(None)
         try:
-            for frame in track(_counted(frames, n_frames), "swapping", verbose=verbose):
+            for frame in track(frames, "swapping", verbose=verbose, total=n_frames):
                 pixels = np.frombuffer(frame, "uint8").reshape(height, width, 3)
                 writer.send(np.ascontiguousarray(swapped(pixels)[0]))
                 counts["written"] += 1
@@ -296,16 +291,3 @@ def _swap_film(swapped, source, out, counts, credential, verbose):
             raise ZooError(f"{source} has no frame that can be read")
         if credential:
             provenance.sign(temporary, credential)
-
-
-class _counted:
-    """An iterable that knows how many it will be, for the bar."""
-
-    def __init__(self, iterable, n):
-        self._iterable, self._n = iterable, n
-
-    def __iter__(self):
-        return iter(self._iterable)
-
-    def __len__(self):
-        return self._n

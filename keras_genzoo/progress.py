@@ -10,11 +10,14 @@ import rich.progress
 console = rich.console.Console(stderr=True)
 
 
-def track(sequence, description, *, verbose):
-    """Iterates over `sequence` beside a bar with the time left; plain iteration where not verbose or not a terminal."""
+def track(sequence, description, *, verbose, total=None):
+    """Iterates over `sequence` beside a bar with the time left; plain iteration where not verbose or not a terminal.
+
+    `total`: how many it will be, of an iterator without a length.
+    """
     if not (verbose and sys.stderr.isatty()):
         return iter(sequence)
-    return rich.progress.track(sequence, description, console=console)
+    return rich.progress.track(sequence, description, total=total, console=console)
 
 
 def working(description, *, verbose=True):

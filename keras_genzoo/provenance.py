@@ -28,12 +28,13 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 _PATTERN = re.compile(r"https?://cv\.iptc\.org/newscodes/digitalsourcetype/(\w+)")
 
 
-def write_image(pixels, path, *, credential=None):
-    """Writes an image with its provenance; the file is written aside and renamed.
+def write_image(pixels, path, *, marked=True, credential=None):
+    """Writes an image, with its provenance where `marked`; the file is written aside and renamed.
 
     Args:
         pixels: uint8 `(H, W, 3)`.
         path: `.png`, `.jpg`, `.jpeg` or `.webp`.
+        marked: False of a picture in which nothing is made: it gets neither mark nor manifest.
         credential: `(certificate, private key)`, paths of PEM files, to sign a C2PA manifest with; None: no manifest.
 
     Raises:
@@ -45,15 +46,15 @@ def write_image(pixels, path, *, credential=None):
     suffix = path.suffix.lower()
     if suffix not in IMAGES:
         raise ZooError(f"An image is written as {', '.join(IMAGES)}. Received: {str(path)!r}")
-    if suffix == ".png":
-        text = PngImagePlugin.PngInfo()
-        text.add_itxt(_PNG_KEY, _XMP)
-        options = {"pnginfo": text}
-    else:
-        options = {"xmp": _XMP.encode(), "quality": 95}
+    options = {} if suffix == ".png" else {"quality": 95}
+    if marked and suffix == ".png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(_PNG_KEY, _XMP)
+    elif marked:
+        options["xmp"] = _XMP.encode()
     with aside(path) as temporary:
         Image.fromarray(pixels).save(temporary, **options)
-        if credential:
+        if marked and credential:
             sign(temporary, credential)
     return path
 
