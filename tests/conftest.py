@@ -96,6 +96,24 @@ VARIANTS = {
     "conditional vae": ("vae", {"n_classes": 10, "likelihood": "discretized_logistic"}),
 }
 
+# A face swap's preset.yaml, to be given the side of its images and its headline.
+TINY_SWAP = """\
+family: face_swap
+description: tiny
+data: {{name: rendered_faces_a, other: rendered_faces_b}}
+model:
+  image_shape: [{side}, {side}, 3]
+  latent_dim: 4
+  encoder: {{name: face_encoder, filters: [4, 4], channels: 4}}
+  decoder: {{name: face_decoder, filters: [4]}}
+training:
+  epochs: 2
+  batch_size: 16
+  optimizers:
+    optimizer: {{name: adam, learning_rate: 1e-3}}
+evaluation: {{metric: {metric}}}
+"""
+
 
 def family_of(name):
     """The family of a name in TINY or VARIANTS."""

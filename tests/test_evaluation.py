@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import TINY_SWAP
 
 import keras_genzoo as gz
 from keras_genzoo import data, evaluation
@@ -266,7 +267,7 @@ def test_swaps_are_scored_against_the_truth(tmp_path):
     (tmp_path / "faces").mkdir()
     np.savez(tmp_path / "faces" / "faces_ab.npz", **stored)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "preset.yaml").write_text(SWAP)
+    (tmp_path / "mine" / "preset.yaml").write_text(TINY_SWAP.format(side=32, metric="swap_psnr"))
     model = gz.load(tmp_path / "mine", weights=None)
     images = {
         side: gz.data.to_unit(gz.zoo.arrays(model, "test", other=side == "b", data_dir=tmp_path)[0]) for side in "ab"
@@ -294,21 +295,3 @@ def test_swaps_are_scored_against_the_truth(tmp_path):
             assert still[f"{metric}_to_{to}_of_source"] < right[f"{metric}_to_{to}"]
             assert f"{metric}_to_{to}_of_mean" in right
             assert f"{metric}_to_{to}_of_colour" in right
-
-
-SWAP = """\
-family: face_swap
-description: tiny
-data: {name: rendered_faces_a, other: rendered_faces_b}
-model:
-  image_shape: [32, 32, 3]
-  latent_dim: 4
-  encoder: {name: face_encoder, filters: [4, 4], channels: 4}
-  decoder: {name: face_decoder, filters: [4]}
-training:
-  epochs: 1
-  batch_size: 16
-  optimizers:
-    optimizer: {name: adam, learning_rate: 1e-3}
-evaluation: {metric: swap_psnr}
-"""

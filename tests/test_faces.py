@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY_SWAP
 from PIL import Image
 
 from keras_genzoo import cli, faces, provenance, training
@@ -391,23 +392,6 @@ def test_missing_extras_say_what_to_install(monkeypatch, tmp_path):
 
 # === Training from folders ===
 
-PRESET = """\
-family: face_swap
-description: tiny
-data: {name: rendered_faces_a, other: rendered_faces_b}
-model:
-  image_shape: [16, 16, 3]
-  latent_dim: 4
-  encoder: {name: face_encoder, filters: [4, 4], channels: 4}
-  decoder: {name: face_decoder, filters: [4]}
-training:
-  epochs: 2
-  batch_size: 16
-  optimizers:
-    optimizer: {name: adam, learning_rate: 1e-3}
-evaluation: {metric: psnr_of_a}
-"""
-
 
 @pytest.fixture
 def folders(tmp_path):
@@ -420,7 +404,7 @@ def folders(tmp_path):
             noisy = np.clip(pixels + rng.integers(-9, 9, pixels.shape), 0, 255).astype("uint8")
             Image.fromarray(noisy).save(tmp_path / side / f"{i}.png")
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "preset.yaml").write_text(PRESET)
+    (tmp_path / "mine" / "preset.yaml").write_text(TINY_SWAP.format(side=16, metric="psnr_of_a"))
     return tmp_path
 
 
