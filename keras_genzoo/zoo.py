@@ -164,9 +164,8 @@ def save(model, path, *, history=None, overwrite=False, weights_dtype="float32")
         twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
         twin.set_weights(model.get_weights())
         twin.save_weights(folder / WEIGHTS_FILE)
-        if weights_dtype == "float16":
-            _halve(folder / WEIGHTS_FILE)
-            load_weights(twin, folder / WEIGHTS_FILE)  # what the stored example is an example of
+        _pack(folder / WEIGHTS_FILE, weights_dtype)
+        load_weights(twin, folder / WEIGHTS_FILE)  # what the stored example is an example of
         np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))
         record = {
             "file": WEIGHTS_FILE,
@@ -182,20 +181,23 @@ def save(model, path, *, history=None, overwrite=False, weights_dtype="float32")
             (folder / HISTORY_FILE).write_text(json.dumps(epochs) + "\n")
 
 
-def _halve(path):
-    """Rewrites the float32 arrays of a weights file as float16; counters and random state stay as they are."""
+def _pack(path, dtype):
+    """Rewrites a weights file compressed, its float32 arrays as `dtype`; counters and random state stay as they are."""
     aside = path.with_name(f".{path.name}")  # a new file: HDF5 does not give the space of a removed array back
 
     def copy(name, item):
         if isinstance(item, h5py.Dataset):
-            new = small.create_dataset(name, data=item[()].astype("float16") if item.dtype == "float32" else item[()])
+            array = item[()].astype(dtype) if item.dtype == "float32" else item[()]
+            # Bytes of a kind together (shuffle): signs and exponents repeat, digits do not.
+            options = {"compression": "gzip", "shuffle": True} if array.size > 256 else {}
+            new = packed.create_dataset(name, data=array, **options)
         else:
-            new = small.require_group(name)
+            new = packed.require_group(name)
         new.attrs.update(item.attrs)
 
-    with h5py.File(path) as large, h5py.File(aside, "w") as small:
-        small.attrs.update(large.attrs)
-        large.visititems(copy)
+    with h5py.File(path) as plain, h5py.File(aside, "w") as packed:
+        packed.attrs.update(plain.attrs)
+        plain.visititems(copy)
     os.replace(aside, path)
 
 

@@ -54,7 +54,8 @@ def test_save_and_load_give_the_same_model(saved):
     np.testing.assert_array_equal(again.sample(3, seed=1), model.sample(3, seed=1))
     assert again.preset.training == model.preset.training
     assert {path.name for path in folder.iterdir()} == {"preset.yaml", "model.weights.h5", "weights.json", "golden.npz"}
-    assert (folder / "model.weights.h5").stat().st_size < 1.2 * 4 * zoo.parameter_count(model) + 50_000
+    size = (folder / "model.weights.h5").stat().st_size
+    assert size < 0.97 * 4 * zoo.parameter_count(model) + 50_000  # compressed, and no optimizer state
 
 
 def test_half_precision_weights_are_the_same_but_for_their_rounding(saved, tmp_path):
@@ -69,9 +70,8 @@ def test_half_precision_weights_are_the_same_but_for_their_rounding(saved, tmp_p
     assert any(np.any(a != b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
     assert int(again.train_steps.numpy()) == 4097
     np.testing.assert_array_equal(again.seed_generator.state, model.seed_generator.state)
-    sizes = [(path / "model.weights.h5").stat().st_size for path in (folder, tmp_path / "half")]
-    parameters = zoo.parameter_count(model)
-    assert sizes[0] - sizes[1] == pytest.approx(2 * parameters, rel=0.1)
+    whole, half = ((path / "model.weights.h5").stat().st_size for path in (folder, tmp_path / "half"))
+    assert whole - half > 1.6 * zoo.parameter_count(model)  # bytes: 2 less each, what compression already took aside
     with np.load(tmp_path / "half" / "golden.npz") as stored:
         np.testing.assert_allclose(again.decode(stored["decode/in/z"]), stored["decode/out/images"], atol=1e-6)
     with pytest.raises(ZooError, match=r"`weights_dtype` must be 'float32' or 'float16'. Received: 'int8'"):
