@@ -1,10 +1,10 @@
-"""The peers of throughput.py: a VAE and a DCGAN as a reader of keras.io would write them.
+"""The peers of throughput.py and gan_race.py: a VAE and two GANs as a reader of keras.io would write them.
 
-The text is ours; what it imitates is the structure of the keras.io examples "Variational AutoEncoder" and "GAN
-overriding Model.train_step". Both sides build the networks from the preset, through `keras_genzoo.networks`: training
-loop and input pipeline are what differs. Batch size and optimizers are the preset's too, at a constant learning rate.
-Only keras_genzoo draws binary images for every batch (the VAE here trains on grey ones, as in its example), averages
-its generator and schedules its learning rates: that work stays in its time.
+The text is ours; what it imitates is the structure of the keras.io examples "Variational AutoEncoder", "GAN overriding
+Model.train_step" and "WGAN-GP overriding Model.train_step". Both sides build the networks from the preset, through
+`keras_genzoo.networks`: training loop and input pipeline are what differs. Batch size and optimizers are the preset's
+too, at a constant learning rate. Only keras_genzoo draws binary images for every batch (the VAE here trains on grey
+ones, as in its example), averages its generator and schedules its learning rates: that work stays in its time.
 """
 
 import keras
@@ -93,6 +93,61 @@ class DCGAN(TrackedModel):
         return self.report(d_loss, g_loss)
 
 
+class PenalisedGAN(TrackedModel):
+    """Imitates the WGAN-GP example's model: all steps of D on one batch, new codes for every step, a penalty with a
+    forward pass and a tape of its own. Its game and penalties are those of a preset's "model".
+    """
+
+    def __init__(self, discriminator, generator, config):
+        super().__init__("d_loss", "g_loss")
+        self.discriminator, self.generator, self.config = discriminator, generator, config
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def compile(self, d_optimizer, g_optimizer, **kwargs):
+        super().compile(**kwargs)
+        self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
+
+    def codes(self, n):
+        return keras.random.normal((n, self.config["latent_dim"]), seed=self.seed_generator)
+
+    def squared_norm(self, images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            logits = self.discriminator(images, training=True)
+        return ops.sum(ops.square(tape.gradient(logits, images)), axis=(1, 2, 3))
+
+    def d_loss(self, real, fake):
+        real_logits, fake_logits = (self.discriminator(images, training=True) for images in (real, fake))
+        if self.config["game"] == "wasserstein":
+            share = keras.random.uniform((ops.shape(real)[0], 1, 1, 1), seed=self.seed_generator)
+            norm = ops.sqrt(self.squared_norm(share * real + (1 - share) * fake) + 1e-12)
+            penalty = self.config["gradient_penalty"] * ops.mean(ops.square(norm - 1))
+            return ops.mean(fake_logits) - ops.mean(real_logits) + penalty
+        penalty = self.config["r1"] * self.squared_norm(real) + self.config["r2"] * self.squared_norm(fake)
+        return ops.mean(ops.softplus(fake_logits - real_logits)) + ops.mean(penalty) / 2
+
+    def g_loss(self, real, fake):
+        fake_logits = self.discriminator(fake, training=True)
+        if self.config["game"] == "wasserstein":
+            return -ops.mean(fake_logits)
+        return ops.mean(ops.softplus(self.discriminator(real, training=True) - fake_logits))
+
+    def train_step(self, real):
+        n = ops.shape(real)[0]
+        for _ in range(self.config.get("n_critic", 1)):
+            z = self.codes(n)
+            with tf.GradientTape() as tape:
+                d_loss = self.d_loss(real, self.generator(z, training=True))
+            weights = self.discriminator.trainable_weights
+            self.d_optimizer.apply_gradients(zip(tape.gradient(d_loss, weights), weights, strict=True))
+        z = self.codes(n)
+        with tf.GradientTape() as tape:
+            g_loss = self.g_loss(real, self.generator(z, training=True))
+        weights = self.generator.trainable_weights
+        self.g_optimizer.apply_gradients(zip(tape.gradient(g_loss, weights), weights, strict=True))
+        return self.report(d_loss, g_loss)
+
+
 def vae(preset, images, *, jit_compile="auto"):
     """`(compiled model, what fit takes)`: as in the example, a float32 NumPy array, which fit shuffles and batches."""
     size, shape = preset.model["latent_dim"], preset.model["image_shape"]
@@ -107,17 +162,32 @@ def vae(preset, images, *, jit_compile="auto"):
 
 def dcgan(preset, images, *, jit_compile="auto"):
     """`(compiled model, what fit takes)`: as in the example, tf.data over float32 images, shuffled one by one."""
+    model = DCGAN(*_players(preset), preset.model["latent_dim"])
+    loss_fn = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(**_optimizers(preset), loss_fn=loss_fn, jit_compile=jit_compile)
+    return model, _batches(preset, images)
+
+
+def penalised(preset, images, *, jit_compile="auto"):
+    """`(compiled model, what fit takes)` of a Wasserstein or relativistic game."""
+    model = PenalisedGAN(*_players(preset), preset.model)
+    model.compile(**_optimizers(preset), jit_compile=jit_compile)
+    return model, _batches(preset, images)
+
+
+def _players(preset):
     size, shape = preset.model["latent_dim"], preset.model["image_shape"]
     discriminator = networks.build(preset.model["discriminator"], image_shape=shape)
-    model = DCGAN(discriminator, networks.build(preset.model["generator"], image_shape=shape, latent_dim=size), size)
-    model.compile(
-        d_optimizer=_optimizer(preset, "d_optimizer"),
-        g_optimizer=_optimizer(preset, "g_optimizer"),
-        loss_fn=keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=jit_compile,
-    )
+    return discriminator, networks.build(preset.model["generator"], image_shape=shape, latent_dim=size)
+
+
+def _optimizers(preset):
+    return {key: _optimizer(preset, key) for key in ("d_optimizer", "g_optimizer")}
+
+
+def _batches(preset, images):
     batches = tf.data.Dataset.from_tensor_slices(images).shuffle(1024).batch(preset.training.batch_size)
-    return model, {"x": batches.prefetch(32)}
+    return {"x": batches.prefetch(32)}
 
 
 def _optimizer(preset, key):

@@ -13,12 +13,13 @@ import argparse
 import datetime
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+from in_turn import Side, serve
 
 SIDES = ("keras_genzoo", "keras.io style", "pythae")
 TARGETS = (90.0, 86.0)  # nats
@@ -196,15 +197,17 @@ def _check(preset):
 
 
 def work(side, folder, epochs):
-    """A side's process: trains an epoch for every line on stdin, and answers with its seconds and its test loss."""
+    """A side's process: trains an epoch in each turn, and answers with its seconds and its test ELBO."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     epoch, loss = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pythae_side}[side](folder, epochs)
-    print(json.dumps("ready"), flush=True)
-    for _ in sys.stdin:
+
+    def turn():
         start = time.perf_counter()
         epoch()
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "elbo": -loss()}), flush=True)
+        return {"seconds": seconds, "elbo": -loss()}
+
+    serve(turn)
 
 
 def race(epochs, torch_python, only):
@@ -220,31 +223,16 @@ def race(epochs, torch_python, only):
         for side in only:
             python = torch_python if side == "pythae" else sys.executable
             command = [python, __file__, "--work", side, "--folder", folder, "--epochs", str(epochs)]
-            workers[side] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            _answer(workers[side], side)
+            workers[side] = Side(side, command)
         rows = {side: [] for side in only}
         for i in range(epochs):
             for side, worker in workers.items():
-                worker.stdin.write("epoch\n")
-                worker.stdin.flush()
-                rows[side].append(_answer(worker, side))
+                rows[side].append(worker.turn())
                 last = rows[side][-1]
                 print(f"epoch {i + 1}: {side} {last['seconds']:.1f} s, ELBO {last['elbo']:.2f}", file=sys.stderr)
         for worker in workers.values():
-            worker.stdin.close()
-            worker.wait()
+            worker.close()
     return rows
-
-
-def _answer(worker, side):
-    for line in worker.stdout:
-        try:
-            return json.loads(line)
-        except json.JSONDecodeError:
-            continue  # something else that a library prints
-    raise SystemExit(f"{side} ended early; run it alone to see why: --only '{side}'")
 
 
 def summary(rows):

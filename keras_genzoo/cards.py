@@ -33,11 +33,12 @@ def metrics_table(preset):
         f"{key} {config.name} {config.learning_rate:g}, {config.schedule}"
         for key, config in training.optimizers.items()
     )
+    start = f"from the weights of `{training.start_from}`, " if training.start_from else ""
     lines += [
         "| parameters | file | SHA-256 | training |",
         "|---|---|---|---|",
         f"| {weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...` | "
-        f"{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps), seed "
+        f"{start}{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps), seed "
         f"{training.seed}; {optimizers} |",
     ]
     return "\n".join(lines)

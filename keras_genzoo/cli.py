@@ -202,6 +202,7 @@ def _list(arguments):
             for row in rows
         ],
     )
+    print(f"\nWithout weights, to train on data of your own: {', '.join(presets.recipes())}")
 
 
 def _info(arguments):

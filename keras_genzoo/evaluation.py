@@ -69,7 +69,7 @@ def evaluate(
         update={key: value for key, value in overridden.items() if value is not None}
     )
     pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
-    test = _Test(preset, pixels[:n_images], None if labels is None else labels[:n_images], protocol, data_dir, verbose)
+    test = _Test(preset, pixels, labels, protocol, n_images, data_dir, verbose)
     rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
     if not rows:
         raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}: no judge knows it")
@@ -98,9 +98,10 @@ def write(preset, rows):
 class _Test:
     """What a measure needs: the test images and the protocol, and rows in one shape."""
 
-    def __init__(self, preset, pixels, labels, protocol, data_dir, verbose):
-        self.preset, self.pixels, self.labels, self.protocol = preset, pixels, labels, protocol
-        self.data_dir, self.verbose = data_dir, verbose
+    def __init__(self, preset, pixels, labels, protocol, n_images, data_dir, verbose):
+        self.preset, self.protocol = preset, protocol
+        self.pixels, self.labels = pixels[:n_images], None if labels is None else labels[:n_images]
+        self.n_images, self.data_dir, self.verbose = n_images, data_dir, verbose
 
     @property
     def images(self):
@@ -528,7 +529,7 @@ def _own_faces(model, test):
     """Of people without pairs: what each decoder makes of its own person's held-out images."""
     rows = []
     for side in ("a", "b"):
-        images = data.to_unit(zoo.arrays(model, "test", other=side == "b", data_dir=test.data_dir)[0])
+        images = data.to_unit(zoo.arrays(model, "test", other=side == "b", data_dir=test.data_dir)[0][: test.n_images])
         own = model.autoencode(images, of=side)
         protocol = f"held-out images of {side} through {side}'s own decoder; there is no truth to score a swap by"
         psnr = metrics.psnr(images, own).mean()

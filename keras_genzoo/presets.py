@@ -19,6 +19,7 @@ CONFIGS = next((path for path in (_HERE / "zoo_configs", _HERE.parent / "zoo_con
 
 PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD = "preset.yaml", "model.weights.h5", "weights.json"
 METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz", "samples.png", "README.md"
+_RECIPES = "recipes"  # the folder of CONFIGS with presets to train on data of one's own
 HISTORY_FILE = "history.json"  # the losses of every epoch of training
 
 
@@ -126,7 +127,7 @@ class Preset(_Section):
 
 
 def find(name):
-    """The preset of a bundled name, or of a folder given as a Path or a string with a separator.
+    """The preset of a bundled name, trained or a recipe, or of a folder given as a Path or a string with a separator.
 
     Raises:
         ZooError: Unknown name (with the nearest ones), missing folder, or a bad preset.yaml.
@@ -138,10 +139,11 @@ def find(name):
         if not (folder / PRESET_FILE).is_file():
             raise ZooError(f"No preset in {str(name)!r}: {folder / PRESET_FILE} does not exist")
     else:
-        folder = CONFIGS / name if CONFIGS else None
-        if name not in names():
+        known = [*names(), *recipes()]
+        if name not in known:
             where = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
-            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, names())}{where}")
+            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, known)}{where}")
+        folder = CONFIGS / _RECIPES / name if name in recipes() else CONFIGS / name
     try:
         text = (folder / PRESET_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -152,8 +154,13 @@ def find(name):
 
 
 def names():
-    """The names of the bundled presets, sorted."""
+    """The names of the bundled presets that are trained, sorted."""
     return sorted(path.parent.name for path in CONFIGS.glob(f"*/{PRESET_FILE}")) if CONFIGS else []
+
+
+def recipes():
+    """The names of the bundled presets that wait for data of the user's own, sorted: a preset.yaml and no weights."""
+    return sorted(path.parent.name for path in CONFIGS.glob(f"{_RECIPES}/*/{PRESET_FILE}")) if CONFIGS else []
 
 
 def list_presets():

@@ -120,7 +120,9 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
                 )
     if config.start_from:
         zoo.load_weights(model, zoo.checked_weights(presets.find(config.start_from)))
-        model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)  # noise of its own
+        # A training of its own: with noise of its own, and a warm-up that begins with its first step.
+        model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)
+        model.train_steps.assign(0)
     batches, steps_per_epoch = stream(
         **preset.data.model_dump(),
         image_shape=model.image_shape,

@@ -420,6 +420,8 @@ def test_train_from_folders_swap_and_measure(folders, capsys, monkeypatch):
     assert cli.main(["evaluate", str(folders / "out"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["metric"] for row in rows] == ["psnr_of_a", "ssim_of_a", "psnr_of_b", "ssim_of_b"]
+    assert cli.main(["evaluate", str(folders / "out"), "--json", "--n-images", "3"]) == 0
+    assert {row["n"] for row in json.loads(capsys.readouterr().out)} == {3}
     Image.fromarray(picture()).save(folders / "in.png")
     monkeypatch.setattr(faces, "detector", lambda: one_face)
     swap = ["faces", "swap", str(folders / "out"), str(folders / "in.png"), str(folders / "swapped.png"), "--to", "a"]

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from keras_genzoo import cards, evaluation, presets, zoo
+from keras_genzoo import cards, evaluation, presets, training, zoo
 from keras_genzoo.errors import ZooError
 
 NAMES = presets.names()
@@ -78,6 +78,22 @@ def test_measured_numbers_are_of_these_weights_and_reach_the_goal(name):
     if preset.family == "autoencoder":
         assert {"linear_probe_error", "knn_error", "pca_linear_probe_error", "pixels_linear_probe_error"} <= set(rows)
         assert "60,000 training images" in rows["linear_probe_error"]["protocol"]
+
+
+@pytest.mark.parametrize("name", presets.recipes())
+def test_a_recipe_waits_for_data_of_ones_own(name):
+    """It is found, built and trains; it has no weights to load, and the tables of the zoo leave it out."""
+    preset = presets.find(name)
+    assert name not in presets.names()
+    with pytest.raises(ZooError, match=f"{name} has no weights .*; train it with: keras-genzoo train {name}"):
+        zoo.load(name)
+    model = zoo.load(name, weights=None)
+    a, b = np.random.default_rng(0).random((2, 2, *model.image_shape), dtype="float32")
+    before = model.get_weights()
+    model.train_on_batch(a, b)
+    assert any(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
+    with pytest.raises(ZooError, match="Image folder 'faces_a' does not exist"):
+        training.train(preset, "out")
 
 
 def test_generated_documents_have_not_drifted():
