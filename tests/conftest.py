@@ -115,6 +115,22 @@ evaluation: {{metric: {metric}}}
 """
 
 
+_WEIGHTED = ("objective", "n_draws", "beta", "warmup_steps", "regularizer", "corruption")  # they shape no network
+
+
+def each_graph(names):
+    """Presets as parameters of a test of what their graphs do: slow where an earlier one has the same networks."""
+    from keras_genzoo import presets
+
+    seen, parameters = [], []
+    for name in names:
+        preset = presets.find(name)
+        graph = preset.family, {key: value for key, value in preset.model.items() if key not in _WEIGHTED}
+        parameters.append(pytest.param(name, marks=[pytest.mark.slow] if graph in seen else []))
+        seen.append(graph)
+    return parameters
+
+
 def family_of(name):
     """The family of a name in TINY or VARIANTS."""
     return VARIANTS[name][0] if name in VARIANTS else name

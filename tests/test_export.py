@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import each_graph
 
 import keras_genzoo as gz
 from keras_genzoo import exporting, presets
@@ -68,7 +69,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 DATA_DIR = os.environ.get("KERAS_GENZOO_DATA") or (SHARED if SHARED.is_dir() else None)  # of other data than MNIST
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=each_graph(NAMES))
 def exported(request, tmp_path_factory):
     """A preset's model and its export in every format: `(model, {(format, quantize): path})`."""
     model = gz.load(request.param)
@@ -172,7 +173,7 @@ BERNOULLI = [
 ]
 
 
-@pytest.mark.parametrize("name", BERNOULLI)
+@pytest.mark.parametrize("name", each_graph(BERNOULLI))
 def test_a_stranger_recomputes_the_likelihood_from_the_saved_model(name, tmp_path, monkeypatch):
     """With NumPy and the exported endpoints alone, in a process where importing keras_genzoo or keras fails."""
     import keras

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from conftest import each_graph
 
 from keras_genzoo import cards, evaluation, presets, training, zoo
 from keras_genzoo.errors import ZooError
@@ -139,25 +140,28 @@ class TestEveryPreset:
         if model.preset.family != "classifier":
             assert (folder / presets.SAMPLES_FILE).read_bytes().startswith(b"\x89PNG")
 
-    def test_fit_goes_on_from_the_trained_weights(self, model, mnist):
-        shape = model.image_shape
-        images = mnist[:128] if shape == (28, 28, 1) else np.random.default_rng(0).random((128, *shape), "float32")
-        data = {"x": images}
-        if model.preset.family == "face_swap":
-            data["y"] = images[::-1]
-        if model.preset.model.get("n_classes"):
-            data["y"] = np.zeros(128, int)
-        twin = zoo.load(model.preset.name)
-        history = twin.fit(**data, epochs=1, batch_size=64, verbose=0).history
-        assert all(np.isfinite(values).all() for values in history.values())
-        assert int(twin.train_steps.numpy()) == model.preset.record(presets.WEIGHTS_RECORD)["train_steps"] + 2
 
-    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-    def test_loads_under_mixed_precision(self, model, dtype):
-        mixed = zoo.load(model.preset.name, dtype=dtype)
-        assert mixed.dtype_policy.name == dtype
-        for a, b in zip(mixed.get_weights(), model.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("name", each_graph(NAMES))
+def test_fit_goes_on_from_the_trained_weights(name, mnist):
+    twin = zoo.load(name)
+    shape = twin.image_shape
+    images = mnist[:128] if shape == (28, 28, 1) else np.random.default_rng(0).random((128, *shape), "float32")
+    data = {"x": images}
+    if twin.preset.family == "face_swap":
+        data["y"] = images[::-1]
+    if twin.preset.model.get("n_classes"):
+        data["y"] = np.zeros(128, int)
+    history = twin.fit(**data, epochs=1, batch_size=64, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert int(twin.train_steps.numpy()) == twin.preset.record(presets.WEIGHTS_RECORD)["train_steps"] + 2
+
+
+@pytest.mark.parametrize("name", each_graph(NAMES))
+def test_loads_under_mixed_precision(name):
+    mixed = zoo.load(name, dtype="mixed_float16")
+    assert mixed.dtype_policy.name == "mixed_float16"
+    for a, b in zip(mixed.get_weights(), zoo.load(name).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_headlines_can_be_measured_again_from_the_weights():
