@@ -182,15 +182,6 @@ def race(game, steps, rounds, torch_python, only):
     return rows
 
 
-def show(results):
-    print(f"| game | {results['about']['cpus']} cores | steps/s | keras_genzoo / it | least | most |")
-    print("|---|---|---|---|---|---|")
-    for game, rows in results["games"].items():
-        for side, row in rows.items():
-            ratios = " | ".join(f"{value:.2f}" for value in row["ratio"])
-            print(f"| {game} | {side} | {row['median']:.1f} | {ratios} |")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
@@ -198,21 +189,18 @@ def main():
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has torch")
     parser.add_argument("--only", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE")
-    parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing; print the table of a --json FILE")
     parser.add_argument("--work", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--game", choices=GAMES, help=argparse.SUPPRESS)
     parser.add_argument("--images", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         return work(arguments.work, arguments.game, arguments.steps, arguments.images)
-    if arguments.show:
-        return show(json.loads(arguments.show.read_text()))
     if arguments.steps % 5:
         parser.error("--steps must be a multiple of 5, WGAN-GP's steps of D for one of G")
     results = {"about": {"date": datetime.date.today().isoformat(), "cpus": os.cpu_count()}, "games": {}}
     for game in GAMES:
         results["games"][game] = race(game, arguments.steps, arguments.rounds, arguments.torch_python, arguments.only)
-    show(results)
+    print(json.dumps(results["games"], indent=1))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
