@@ -148,7 +148,7 @@ def diff_augment(x, policies, *, seed):
     return x
 
 
-def warped_pair(x, *, warp, tint, seed, weights=None):
+def warped_pair(x, *, warp, tint, seed, weights=None, strength=1.0):
     """A picture of a face, moved and tinted at random, and the same picture warped: a target and what is seen of it.
 
     The augmentation of the first face swaps: flipped by a coin, turned by up to 10 degrees, scaled and shifted by up to
@@ -161,6 +161,8 @@ def warped_pair(x, *, warp, tint, seed, weights=None):
         tint: By how much contrast changes at most, and brightness by half as much, >= 0.
         seed: A `keras.random.SeedGenerator`.
         weights: Of pixels, `(batch, H, W, 1)`, which move as the target does; or None.
+        strength: A scalar in [0, 1], by which everything but the flip is lessened; at 0 seen and target are x, or x
+            mirrored, to the pixel: resampling is what blurs a turned target.
 
     Returns:
         `(seen, target, weights)`, float32 in [0, 1], shaped as given.
@@ -168,15 +170,15 @@ def warped_pair(x, *, warp, tint, seed, weights=None):
     x = ops.cast(x, "float32")
     batch, height, width, channels = ops.shape(x)
     u = random.uniform((5, batch, 1, 1), -1.0, 1.0, dtype="float32", seed=seed)
-    angle, scale, mirror = math.radians(10) * u[0], 1 + 0.05 * u[1], ops.sign(u[4])
+    angle, scale, mirror = strength * math.radians(10) * u[0], 1 + strength * 0.05 * u[1], ops.sign(u[4])
     rows = ops.linspace(-0.5, 0.5, height)[None, :, None]
     columns = ops.linspace(-0.5, 0.5, width)[None, None, :] * mirror
     # Where each pixel of the target comes from, in sides of the image from its centre.
-    from_rows = scale * (ops.cos(angle) * rows + ops.sin(angle) * columns) + 0.05 * u[2]
-    from_columns = scale * (ops.cos(angle) * columns - ops.sin(angle) * rows) + 0.05 * u[3]
-    push = warp * random.normal((batch, _GRID, _GRID, 2), dtype="float32", seed=seed)
+    from_rows = scale * (ops.cos(angle) * rows + ops.sin(angle) * columns) + strength * 0.05 * u[2]
+    from_columns = scale * (ops.cos(angle) * columns - ops.sin(angle) * rows) + strength * 0.05 * u[3]
+    push = strength * warp * random.normal((batch, _GRID, _GRID, 2), dtype="float32", seed=seed)
     push = ops.einsum("bhlc,wl->bhwc", ops.einsum("hk,bklc->bhlc", _between(height), push), _between(width))
-    colour = random.uniform((2, batch, 1, 1, channels), -tint, tint, dtype="float32", seed=seed)
+    colour = strength * random.uniform((2, batch, 1, 1, channels), -tint, tint, dtype="float32", seed=seed)
 
     tinted = ops.clip(0.5 + (1 + colour[0]) * (x - 0.5) + colour[1] / 2, 0, 1)
     target = _resampled(tinted, from_rows, from_columns)

@@ -223,6 +223,7 @@ def _warn_of_short_run(preset, steps):
     regularizer = preset.model.get("regularizer") or {}
     for key, needed in (
         ("warmup_steps", preset.model.get("warmup_steps", 0)),
+        ("anneal_steps", preset.model.get("anneal_steps", 0)),
         ("regularizer.anneal_steps", regularizer.get("anneal_steps", 0)),
     ):
         if needed > steps:

@@ -103,6 +103,22 @@ def test_the_map_is_known_for_diagonal_gaussians():
     np.testing.assert_allclose(np.mean(source, 0) @ kernel + bias, target.mean(0), atol=1e-9)
 
 
+def test_augmentation_lessens_to_none(tiny, monkeypatch):
+    a, b = people(8, seed=0)
+    strengths = []
+    plain = corruptions.warped_pair
+
+    def recorded(x, *, strength, **options):
+        strengths.append(float(strength))
+        return plain(x, strength=strength, **options)
+
+    monkeypatch.setattr(corruptions, "warped_pair", recorded)
+    model = tiny("face_swap", anneal_steps=4, compiled=False)
+    model.compile("adam", run_eagerly=True)
+    model.fit(a, b, batch_size=2, epochs=2, verbose=0)  # 8 steps, two images of people each
+    assert strengths[::2] == strengths[1::2] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0]
+
+
 def test_both_people_are_asked_for_and_looked_at(tiny):
     a, b = people(4, seed=0)
     model = tiny("face_swap")
@@ -170,6 +186,16 @@ class TestWarping:
         dark, bright = target.min((1, 2, 3)), target.max((1, 2, 3))
         share = (target.mean((1, 2, 3)) - dark) / (bright - dark)
         assert np.all(np.abs(share - 0.5) < 0.08)
+
+    def test_without_strength_images_are_as_they_were_but_for_the_flip(self):
+        a = np.random.default_rng(0).random((16, 28, 28, 1), "float32")
+        options = {"warp": 0.05, "tint": 0.1, "strength": 0.0, "seed": keras.random.SeedGenerator(0)}
+        seen, target, _ = (np.asarray(x) for x in (*corruptions.warped_pair(a, **options)[:2], 0))
+        np.testing.assert_array_equal(seen, target)
+        flipped = [np.abs(image - x).max() > 0.1 for image, x in zip(target, a, strict=True)]
+        assert 2 < sum(flipped) < 14
+        for image, x, turned in zip(target, a, flipped, strict=True):
+            np.testing.assert_allclose(image, x[:, ::-1] if turned else x, atol=1e-4)
 
     def test_weights_move_with_the_target(self):
         image = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")

@@ -41,6 +41,8 @@ class FaceSwap(ZooModel):
         warp: How far the input is warped, see `corruptions.warped_pair`, >= 0.
         tint: How far the colours of input and target are changed, see `corruptions.warped_pair`, >= 0. `face_encoder`
             sees no tint: with it a target's colours cannot be known.
+        anneal_steps: Training steps over which warp, tint, turns and shifts lessen linearly to none, flips aside: from
+            then on images are as sharp as they are given; 0: they never do. Counted as `VAE`'s warm-up is.
         border_weight: Weight in the loss of what lies outside an ellipse in the middle, where the face is, in (0, 1].
         seed, dtype, name: See `ZooModel`.
 
@@ -68,6 +70,7 @@ class FaceSwap(ZooModel):
         dissimilarity: float = 1.0,
         warp: float = 0.03,
         tint: float = 0.0,
+        anneal_steps: int = 0,
         border_weight: float = 1.0,
         seed: int | None = None,
         dtype=None,
@@ -80,6 +83,7 @@ class FaceSwap(ZooModel):
             ("dissimilarity", dissimilarity),
             ("warp", warp),
             ("tint", tint),
+            ("anneal_steps", anneal_steps),
         ):
             if not 0 <= value < math.inf:
                 raise ValueError(f"`{argument}` must be >= 0 and finite. Received: {value}")
@@ -89,7 +93,7 @@ class FaceSwap(ZooModel):
             raise ValueError("`absolute_error` and `dissimilarity` must not both be 0: nothing would be learned.")
         self.latent_dim = check_count(latent_dim, "latent_dim")
         self.absolute_error, self.dissimilarity, self.warp = absolute_error, dissimilarity, warp
-        self.tint, self.border_weight = tint, border_weight
+        self.tint, self.anneal_steps, self.border_weight = tint, anneal_steps, border_weight
         self._config = {
             "latent_dim": latent_dim,
             "encoder": check_spec(encoder),
@@ -98,6 +102,7 @@ class FaceSwap(ZooModel):
             "dissimilarity": dissimilarity,
             "warp": warp,
             "tint": tint,
+            "anneal_steps": anneal_steps,
             "border_weight": border_weight,
         }
 
@@ -128,10 +133,8 @@ class FaceSwap(ZooModel):
 
     def train_step(self, data):
         images, weights = self._both(data)
-        drawn = [
-            corruptions.warped_pair(x, warp=self.warp, tint=self.tint, seed=self.seed_generator, weights=w)
-            for x, w in zip(images, weights, strict=True)
-        ]
+        options = {"warp": self.warp, "tint": self.tint, "strength": self._strength(), "seed": self.seed_generator}
+        drawn = [corruptions.warped_pair(x, weights=w, **options) for x, w in zip(images, weights, strict=True)]
         loss, of_sides = self.minimize(
             self.optimizer, lambda: self._loss_terms(drawn, training=True), self.trainable_variables
         )
@@ -142,6 +145,12 @@ class FaceSwap(ZooModel):
         images, weights = self._both(data)
         loss, of_sides = self._loss_terms([(x, x, w) for x, w in zip(images, weights, strict=True)], training=False)
         return self.track(loss=loss, **of_sides)
+
+    def _strength(self):
+        """How much of the augmentation is left at the current training step, in [0, 1]."""
+        if not self.anneal_steps:
+            return 1.0
+        return ops.maximum(0.0, 1 - ops.cast(self.train_steps, "float32") / self.anneal_steps)
 
     def _both(self, data):
         """The images of a and b in a batch, and the weights of their pixels or None."""
