@@ -32,19 +32,22 @@ GAMES = {  # each with the changes to dcgan_mnist's model
 LATENT, BATCH, FILTERS, G_RATE, D_RATE = 64, 80, (128, 64), 1e-3, 2e-4  # dcgan_mnist's, spelled out for PyTorch
 
 
+_WARM_UP = 10  # steps
+
+
 # === The sides: functions that train so many steps of a game ===
 
 
-def keras_genzoo_side(game, steps, images):
+def keras_genzoo_side(game, images):
     from keras_genzoo import training
 
     preset = _preset(game)
     config = preset.training.model_copy(update={"steps_per_execution": 5})
     model, batches, _ = training.prepare(preset.model_copy(update={"training": config}))
-    return lambda: model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    return lambda steps: model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
 
 
-def keras_io_side(game, steps, images):
+def keras_io_side(game, images):
     import keras
     import keras_io_style
 
@@ -57,10 +60,10 @@ def keras_io_side(game, steps, images):
     build = keras_io_style.dcgan if game == "DCGAN" else keras_io_style.penalised
     model, arguments = build(preset, images)
     # As in its example, a step of fit holds all steps of D on one batch of real images.
-    return lambda: model.fit(**arguments, steps_per_epoch=steps // n_critic, epochs=1, verbose=0)
+    return lambda steps: model.fit(**arguments, steps_per_epoch=steps // n_critic, epochs=1, verbose=0)
 
 
-def pytorch_side(game, steps, images):
+def pytorch_side(game, images):
     import torch
     from torch import nn
     from torch.nn import functional
@@ -106,7 +109,7 @@ def pytorch_side(game, steps, images):
             return functional.softplus(discriminator(real) - fake_logits).mean()
         return functional.softplus(-fake_logits).mean() if game == "DCGAN" else -fake_logits.mean()
 
-    def train():
+    def train(steps):
         order = torch.randperm(len(images))
         for i in range(steps):
             real = images[order[i * BATCH : (i + 1) * BATCH]]
@@ -140,13 +143,16 @@ def _preset(game):
 
 
 def work(side, game, steps, images):
-    """A side's process: in each turn it trains `steps` steps and answers with their seconds."""
+    """A side's process: in each turn it trains `steps` steps and answers with their seconds, after a few untimed ones:
+    what a process that waits has in memory may have gone by its next turn.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    train = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pytorch_side}[side](game, steps, images)
+    train = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pytorch_side}[side](game, images)
 
     def turn():
+        train(min(steps, _WARM_UP))
         start = time.perf_counter()
-        train()
+        train(steps)
         return time.perf_counter() - start
 
     serve(turn)

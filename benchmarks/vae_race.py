@@ -202,6 +202,7 @@ def work(side, folder, epochs):
     epoch, loss = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pythae_side}[side](folder, epochs)
 
     def turn():
+        loss()  # untimed: what a process that waits has in memory may have gone by its next turn
         start = time.perf_counter()
         epoch()
         seconds = time.perf_counter() - start

@@ -145,21 +145,6 @@ def gan_race_table(results):
     return "\n".join(lines)
 
 
-def vae_race_table(results):
-    """Seconds to an ELBO in Markdown, from benchmarks/results/vae_race.json."""
-    targets = list(next(iter(results["sides"].values()))["seconds_to_elbo"])
-    lines = [
-        f"| side | images/s | {' | '.join(f'seconds to -{target} nats' for target in targets)} | last ELBO |",
-        "|---|---|" + "---|" * len(targets) + "---|",
-    ]
-    for side, row in results["sides"].items():
-        seconds = (row["seconds_to_elbo"][target] for target in targets)
-        cells = ("not reached" if value is None else f"**{value:,.0f}**" for value in seconds)
-        lines.append(f"| {side} | {row['images_per_second']:,.0f} | {' | '.join(cells)} | {row['last_elbo']:.2f} |")
-    lines += ["", f"{results['date']}, {results['cpus']} CPU cores, {results['epochs']} interleaved epochs."]
-    return "\n".join(lines)
-
-
 def label(metric):
     """A metric's name as people write it: frechet_distance -> Frechet distance."""
     words = [_LABELS.get(word, word) for word in metric.split("_")]
@@ -193,7 +178,6 @@ def documents(root):
         ("mobile", mobile_table),
         ("mobile_faceswap", mobile_table),
         ("gan_race", gan_race_table),
-        ("vae_race", vae_race_table),
     ):
         text = updated(text, name, table(_results(root, name)), origin=benchmarks)
     expected[benchmarks] = text

@@ -118,6 +118,8 @@ class HierarchicalPrior(Prior):
         top_dim: Numbers of z_2, of which p is N(0, I), or `top`.
         units: Widths of the gated hidden layers that make the Gaussian p(z_1|z_2).
         top: Spec of another prior for z_2; not "vamp", whose components are those of the whole z.
+        flow: Options of a `layers.RealNVP` that sees z_2 and makes more than a Gaussian of p(z_1|z_2); z_1 of 2 numbers
+            or more.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class HierarchicalPrior(Prior):
         top_dim: int,
         units: list[int],
         top: dict | None = None,
+        flow: dict | None = None,
     ):
         super().__init__(noise_dim=latent_dim)
         _check_top(top_dim, latent_dim)
@@ -137,17 +140,25 @@ class HierarchicalPrior(Prior):
         self.top_dim = top_dim
         self.top = build_prior(top, latent_dim=top_dim)
         self.network = _gaussian_network(top_dim, latent_dim - top_dim, units, name="prior_network")
+        self.flow = RealNVP(latent_dim - top_dim, context_size=top_dim, **flow) if flow else None
 
     def log_prob(self, z):
         top, bottom = z[:, : self.top_dim], z[:, self.top_dim :]
         p = self.network(top)
-        return self.top(top) + distributions.normal_log_prob(bottom, mean=p["z_mean"], log_var=p["z_log_var"])
+        log_p = self.top(top) - 0.5 * ops.sum(p["z_log_var"], axis=1)
+        bottom = (bottom - p["z_mean"]) * ops.exp(-0.5 * p["z_log_var"])
+        if self.flow:
+            bottom, log_det = self.flow(bottom, context=top)
+            log_p += log_det
+        return log_p + distributions.normal_log_prob(bottom)
 
     def from_noise(self, noise):
-        top = self.top(noise[:, : self.top_dim], from_noise=True)
+        top, bottom = noise[:, : self.top_dim], noise[:, self.top_dim :]
+        top = self.top(top, from_noise=True)
         p = self.network(top)
-        bottom = p["z_mean"] + ops.exp(0.5 * p["z_log_var"]) * noise[:, self.top_dim :]
-        return ops.concatenate([top, bottom], axis=1)
+        if self.flow:
+            bottom = self.flow(bottom, context=top, inverse=True)[0]
+        return ops.concatenate([top, p["z_mean"] + ops.exp(0.5 * p["z_log_var"]) * bottom], axis=1)
 
 
 class DiagonalPosterior(keras.layers.Layer):

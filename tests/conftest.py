@@ -57,6 +57,7 @@ VARIANTS = {
                 "top_dim": 2,
                 "units": [8],
                 "top": {"name": "realnvp", "n_layers": 2, "units": [8]},
+                "flow": {"n_layers": 2, "units": [8]},
             },
             "posterior": {"name": "hierarchical", "top_dim": 2, "units": [8], "context_dim": 3},
         },

@@ -21,7 +21,14 @@ SPECS = {
         "units": [8],
         "top": {"name": "realnvp", "n_layers": 2, "units": [8]},
     },
+    "hierarchical with a flow below": {
+        "name": "hierarchical",
+        "top_dim": 1,
+        "units": [8],
+        "flow": {"n_layers": 3, "units": [8]},
+    },
 }
+_DEEPER = ("hierarchical over realnvp", "hierarchical with a flow below")  # a RealNVP takes two numbers or more
 
 
 def _stirred(layer, scale=0.4, seed=0):
@@ -88,7 +95,7 @@ def test_realnvp_moves_every_number():
 # === Priors ===
 
 
-@pytest.mark.parametrize("name", [name for name in SPECS if name != "hierarchical over realnvp"])
+@pytest.mark.parametrize("name", [name for name in SPECS if name not in _DEEPER])
 def test_a_prior_integrates_to_one_in_the_plane(name):
     side = np.linspace(-25, 25, 1001)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2).astype("float32")
@@ -100,7 +107,7 @@ def test_a_prior_integrates_to_one_in_the_plane(name):
 @pytest.mark.parametrize("name", SPECS)
 def test_draws_of_a_prior_have_its_density(name):
     """By the change of variables for maps of noise; the mixture's first two moments by its log_prob on a grid."""
-    latent_dim = 3 if name == "hierarchical over realnvp" else 2
+    latent_dim = 3 if name in _DEEPER else 2
     prior = _prior(name, latent_dim)
     rng = np.random.default_rng(1)
     if name != "vamp":
