@@ -132,19 +132,6 @@ def mobile_table(results):
     return "\n".join(lines)
 
 
-def gan_race_table(results):
-    """Steps per second of GANs in Markdown, from benchmarks/results/gan_race.json."""
-    about = results["about"]
-    lines = ["| game | side | steps/s | keras_genzoo / it | least | most |", "|---|---|---|---|---|---|"]
-    for game, rows in results["games"].items():
-        for side, row in rows.items():
-            ratio, *extremes = (f"{value:.2f}" for value in row["ratio"])
-            lines.append(f"| {game} | {side} | {row['median']:.1f} | **{ratio}** | {' | '.join(extremes)} |")
-    rounds = len(rows[side]["rounds"])
-    lines += ["", f"{about['date']}, {about['cpus']} CPU cores; medians of {rounds} interleaved rounds."]
-    return "\n".join(lines)
-
-
 def label(metric):
     """A metric's name as people write it: frechet_distance -> Frechet distance."""
     words = [_LABELS.get(word, word) for word in metric.split("_")]
@@ -177,7 +164,6 @@ def documents(root):
         ("denoising", denoising_table),
         ("mobile", mobile_table),
         ("mobile_faceswap", mobile_table),
-        ("gan_race", gan_race_table),
     ):
         text = updated(text, name, table(_results(root, name)), origin=benchmarks)
     expected[benchmarks] = text
