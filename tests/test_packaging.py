@@ -26,10 +26,8 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_presets_and_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in (ROOT / "zoo_configs").iterdir():
-        if folder.is_dir():
-            for file in folder.iterdir():
-                assert f"keras_genzoo/zoo_configs/{folder.name}/{file.name}" in names
+    for file in (ROOT / "zoo_configs").rglob("*"):
+        assert file.is_dir() or f"keras_genzoo/{file.relative_to(ROOT).as_posix()}" in names
     assert sum(name.startswith("keras_genzoo/_data/mnist/") for name in names) >= 4
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
 
