@@ -139,11 +139,11 @@ def find(name):
         if not (folder / PRESET_FILE).is_file():
             raise ZooError(f"No preset in {str(name)!r}: {folder / PRESET_FILE} does not exist")
     else:
-        known = [*names(), *recipes()]
-        if name not in known:
+        trained, waiting = names(), recipes()
+        if name not in [*trained, *waiting]:
             where = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
-            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, known)}{where}")
-        folder = CONFIGS / _RECIPES / name if name in recipes() else CONFIGS / name
+            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, [*trained, *waiting])}{where}")
+        folder = CONFIGS / name if name in trained else CONFIGS / _RECIPES / name
     try:
         text = (folder / PRESET_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -83,7 +83,7 @@ def test_measured_numbers_are_of_these_weights_and_reach_the_goal(name):
 
 
 @pytest.mark.parametrize("name", presets.recipes())
-def test_a_recipe_waits_for_data_of_ones_own(name):
+def test_a_recipe_waits_for_data_of_ones_own(name, tmp_path):
     """It is found, built and trains; it has no weights to load, and the tables of the zoo leave it out."""
     preset = presets.find(name)
     assert name not in presets.names()
@@ -95,7 +95,7 @@ def test_a_recipe_waits_for_data_of_ones_own(name):
     model.train_on_batch(a, b)
     assert any(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
     with pytest.raises(ZooError, match="Image folder 'faces_a' does not exist"):
-        training.train(preset, "out")
+        training.train(preset, tmp_path / "out")
 
 
 def test_generated_documents_have_not_drifted():
@@ -157,10 +157,11 @@ def test_fit_goes_on_from_the_trained_weights(name, mnist):
     assert int(twin.train_steps.numpy()) == twin.preset.record(presets.WEIGHTS_RECORD)["train_steps"] + 2
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", each_graph(NAMES))
-def test_loads_under_mixed_precision(name):
-    mixed = zoo.load(name, dtype="mixed_float16")
-    assert mixed.dtype_policy.name == "mixed_float16"
+def test_loads_under_mixed_precision(name, dtype):
+    mixed = zoo.load(name, dtype=dtype)
+    assert mixed.dtype_policy.name == dtype
     for a, b in zip(mixed.get_weights(), zoo.load(name).get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
