@@ -142,6 +142,7 @@ def _parser():
     )
     sub.add_argument("--out", metavar="DIR", default="studies", help="folder to write into (default: studies)")
     sub.add_argument("--epochs", type=int, help="of each training, in place of the study's number")
+    sub.add_argument("--jobs", type=int, default=1, help="processes that train, of sensitivity and seeds (default: 1)")
     sub.add_argument("--seed", type=int, default=0, help="of networks, noise and draws (default: 0)")
 
     sub = command(
@@ -354,7 +355,9 @@ def _study(arguments):
     with _starting():
         from keras_genzoo import studies
 
-    rows, path = studies.run(arguments.study, arguments.out, epochs=arguments.epochs, seed=arguments.seed)
+    rows, path = studies.run(
+        arguments.study, arguments.out, epochs=arguments.epochs, seed=arguments.seed, jobs=arguments.jobs
+    )
     if arguments.json:
         return print(json.dumps(rows, indent=1))
     keys = list(dict.fromkeys(key for row in rows for key in row))

@@ -6,13 +6,16 @@ A study is a function of `Setting` that draws a figure and returns rows of numbe
 MNIST is bundled, so that all of them run anywhere.
 """
 
+import concurrent.futures
 import json
 import math
+import multiprocessing
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import data, losses, metrics, plots, presets, synthetic, zoo
@@ -21,17 +24,22 @@ from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
 from keras_genzoo.progress import track, working
 
+_OF_THE_PRESET = "as the presets have it"
+
 
 class Setting(NamedTuple):
-    """What a study may know: epochs per training, the seed, whether to show progress, where to keep what is done."""
+    """What a study may know: epochs per training, the seed, whether to show progress, where to keep what is done, and
+    how many processes may train.
+    """
 
-    epochs: int
+    epochs: int | str
     seed: int
     verbose: bool
     partial: Path
+    jobs: int
 
 
-def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
+def run(name, out="studies", *, epochs=None, seed=0, jobs=1, verbose=True):
     """Runs a study and writes `NAME.png` and `NAME.json` into a folder.
 
     Args:
@@ -39,6 +47,8 @@ def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
         out: The folder.
         epochs: Of each training, >= 1; None: the study's own number. Studies of a pretrained model have none.
         seed: Of networks, noise and draws.
+        jobs: Of the studies on points in the plane, processes that train side by side, >= 1: their steps are too small
+            for more than a core. A script that asks for several needs `if __name__ == "__main__":`.
         verbose: Show progress, on a terminal.
 
     Returns:
@@ -56,8 +66,10 @@ def run(name, out="studies", *, epochs=None, seed=0, verbose=True):
             if own_epochs
             else f"The study {name} trains nothing; leave `epochs` out"
         )
+    if jobs < 1:
+        raise ZooError(f"`jobs` must be >= 1. Received: {jobs}")
     partial = Path(out).expanduser() / f"{name}.partial.json"
-    setting = Setting(epochs or own_epochs, seed, verbose, partial)
+    setting = Setting(epochs or own_epochs, seed, verbose, partial, jobs)
     keras.utils.set_random_seed(seed)
     rows, drawing = study(setting)
     path = plots.save(drawing, Path(out) / f"{name}.png")
@@ -374,21 +386,29 @@ def sensitivity(setting, *, games=tuple(losses.GAMES), cures=tuple(_CURES), rate
     figure, and the same command goes on from it.
     """
     done = _read_partial(setting)
-    cases = [(name, game, cure) for name in synthetic.MIXTURES for game in games for cure in cures]
-    for name, game, cure in track(cases, "training", verbose=setting.verbose):
-        runs = [(rate, setting.seed + i) for rate in rates for i in range(n_seeds)]
-        if cure == "label smoothing" and game not in ("minimax", "non_saturating"):
-            continue  # which has no probability to smooth
-        if any(_run_key(name, game, cure, *run) not in done for run in runs):
-            for run, found in zip(
-                runs, _mode_counts(name, runs, setting.epochs, game=game, **_CURES[cure]), strict=True
-            ):
-                done[_run_key(name, game, cure, *run)] = {
-                    "data": name, "game": game, "regularizer": cure, "learning_rate": run[0], "seed": run[1], **found,
-                }  # fmt: skip
-            setting.partial.parent.mkdir(parents=True, exist_ok=True)
-            setting.partial.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
-    rows = list(done.values())
+    runs = [(rate, setting.seed + i) for rate in rates for i in range(n_seeds)]
+    cells = [
+        (name, game, cure)
+        for name in synthetic.MIXTURES
+        for game in games
+        for cure in cures
+        # a game without a probability has nothing to smooth
+        if cure != "label smoothing" or game in ("minimax", "non_saturating")
+    ]
+    missing = {
+        cell: {"name": cell[0], "runs": runs, "epochs": setting.epochs, "game": cell[1], **_CURES[cell[2]]}
+        for cell in cells
+        if any(_run_key(*cell, *run) not in done for run in runs)
+    }
+    trained = _trained(missing, setting.jobs)
+    for (name, game, cure), found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
+        for run, of in zip(runs, found, strict=True):
+            done[_run_key(name, game, cure, *run)] = {
+                "data": name, "game": game, "regularizer": cure, "learning_rate": run[0], "seed": run[1], **of,
+            }  # fmt: skip
+        setting.partial.parent.mkdir(parents=True, exist_ok=True)
+        setting.partial.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
+    rows = [done[_run_key(*cell, *run)] for cell in cells for run in runs]
     return rows, _sensitivity_map(rows, setting, games, cures)
 
 
@@ -405,7 +425,28 @@ def _read_partial(setting):
     return stored["done"] if (stored["epochs"], stored["seed"]) == (setting.epochs, setting.seed) else {}
 
 
-def _mode_counts(name, runs, epochs, *, cosine=False, **options):
+def _trained(calls, jobs):
+    """Yields the key and the `_mode_counts` of each entry of `calls`, its arguments, as soon as it is done."""
+    if jobs == 1:
+        for key, arguments in calls.items():
+            yield key, _mode_counts(**arguments)
+        return
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread)
+    try:
+        futures = {pool.submit(_mode_counts, **arguments): key for key, arguments in calls.items()}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread():
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _mode_counts(name, runs, epochs, *, cosine=False, batch_size=_GAN_BATCH, **options):
     """What `metrics.mode_coverage` finds after each of the runs `(learning_rate, seed)` of one GAN; with `cosine`, the
     rate falls to 0 from epoch to epoch.
 
@@ -429,7 +470,8 @@ def _mode_counts(name, runs, epochs, *, cosine=False, **options):
 
     gan, found = fresh(runs[0][1]), []
     optimizers = [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in gan.OPTIMIZERS]
-    gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=130)
+    # XLA: many small operations, and one compilation for all runs.
+    gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=130, jit_compile=True)
     for rate, seed in runs:
 
         def slow(epoch, logs=None, rate=rate):
@@ -441,7 +483,7 @@ def _mode_counts(name, runs, epochs, *, cosine=False, **options):
         for optimizer in optimizers:
             for variable in optimizer.variables:
                 variable.assign(ops.zeros_like(variable))
-        batches, steps = data.stream(name, batch_size=_GAN_BATCH, seed=seed)
+        batches, steps = data.stream(name, batch_size=batch_size, seed=seed)
         callback = keras.callbacks.LambdaCallback(on_epoch_begin=slow)
         gan.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[callback])
         points = mixture.to_points(gan.sample(_POINTS_JUDGED, seed=seed))
@@ -478,19 +520,27 @@ def seeds(setting, *, names=("ring2d",), n_seeds=10):
     drawing, panels = plots.figure(len(names), width=8, height=3.2)
     for panel, name in zip(panels, names, strict=True):
         preset, k = presets.find(name), len(synthetic.MIXTURES[name].centres)
+        epochs = preset.training.epochs if setting.epochs == _OF_THE_PRESET else setting.epochs
         optimizer = preset.training.optimizers["g_optimizer"]
         runs = [(optimizer.learning_rate, setting.seed + i) for i in range(n_seeds)]
+        shared = {
+            "name": name, "epochs": epochs, "cosine": optimizer.schedule == "cosine",
+            "batch_size": preset.training.batch_size, **preset.model,
+        }  # fmt: skip
+        shares = {share: {**shared, "runs": runs[share :: setting.jobs]} for share in range(min(setting.jobs, n_seeds))}
+        found = {}
         with working(f"training {name} from {n_seeds} seeds", verbose=setting.verbose):
-            found = _mode_counts(name, runs, setting.epochs, cosine=optimizer.schedule == "cosine", **preset.model)
-        rows += [{"data": name, "seed": seed, **of} for (_, seed), of in zip(runs, found, strict=True)]
-        bars = panel.bar([str(seed) for _, seed in runs], [of["high_quality"] for of in found])
-        panel.bar_label(bars, [str(of["modes"]) for of in found])
-        kept = sum(of["modes"] == k for of in found)
+            for share, of in _trained(shares, setting.jobs):
+                found.update(zip(runs[share :: setting.jobs], of, strict=True))
+        rows += [{"data": name, "seed": run[1], **found[run]} for run in runs]
+        bars = panel.bar([str(seed) for _, seed in runs], [found[run]["high_quality"] for run in runs])
+        panel.bar_label(bars, [str(found[run]["modes"]) for run in runs])
+        kept = sum(found[run]["modes"] == k for run in runs)
         panel.set(
             xlabel="seed; above each bar the modes kept",
             ylabel="points of high quality",
             ylim=(0, 1.15),
-            title=f"{name}: {kept} of {n_seeds} runs keep all {k} modes (epochs: {setting.epochs})",
+            title=f"{name}: {kept} of {n_seeds} runs keep all {k} modes (epochs: {epochs})",
         )
     return rows, drawing
 
@@ -503,7 +553,7 @@ STUDIES = {
     "beta": (beta, 10),
     "collapse": (collapse, 6),
     "sensitivity": (sensitivity, 10),
-    "seeds": (seeds, 50),
+    "seeds": (seeds, _OF_THE_PRESET),
 }
 
 

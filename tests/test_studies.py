@@ -122,6 +122,13 @@ def test_a_run_of_the_map_is_that_of_a_model_of_its_own():
     assert studies._mode_counts("ring2d", [(3e-3, 1)], 1, game="hinge", r1=0.1) == [other]
 
 
+def test_processes_train_what_one_process_does():
+    calls = {seed: {"name": "ring2d", "runs": [(1e-3, seed)], "epochs": 1, "game": "hinge"} for seed in (0, 1)}
+    found = dict(studies._trained(calls, 2))
+    assert found == dict(studies._trained(calls, 1))
+    assert found[0] != found[1]
+
+
 def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monkeypatch):
     seeds = studies.seeds
     few = lambda setting: seeds(setting, names=("ring2d",), n_seeds=2)  # noqa: E731
@@ -143,3 +150,8 @@ def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monke
 def test_bad_input(name, epochs, complaint, tmp_path):
     with pytest.raises(ZooError, match=complaint):
         studies.run(name, tmp_path, epochs=epochs)
+
+
+def test_at_least_one_process(tmp_path):
+    with pytest.raises(ZooError, match=r"`jobs` must be >= 1. Received: 0"):
+        studies.run("seeds", tmp_path, jobs=0)
