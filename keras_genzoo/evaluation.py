@@ -447,8 +447,15 @@ def _samples(model, test):
         test.row("label_histogram_kl", kl, "nats", f"KL(classes {name} sees || labels of the test images)", n=n),
     ]
     if model.n_classes:
-        right = np.mean(seen == model.classes_in_turn(n))  # as `sample` asks for them
+        asked = model.classes_in_turn(n)  # as `sample` asks for them
+        right = np.mean(seen == asked)
         rows.append(test.row("class_accuracy", right, "", f"samples in which {name} sees the class asked for", n=n))
+        ratios = metrics.class_diversity(
+            real["features"], fake["features"], real_labels=test.labels, fake_labels=asked, n_classes=_CLASSES
+        )
+        for metric, c in (("least", np.nanargmin(ratios)), ("greatest", np.nanargmax(ratios))):
+            protocol = f"of all classes, that of {c}: spread of its samples over that of its test images; {judged_by}"
+            rows.append(test.row(f"{metric}_class_diversity", ratios[c], "", protocol, n=n))
     return rows
 
 

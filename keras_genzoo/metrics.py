@@ -127,6 +127,28 @@ def label_histogram_kl(labels, *, reference, n_classes):
     return histogram_kl(*(np.bincount(values, minlength=n_classes) for values in (labels, reference)))
 
 
+def class_diversity(real_features, fake_features, *, real_labels, fake_labels, n_classes):
+    """How varied the samples of each class are beside real images of it: the ratio of root mean squared distances to
+    the class's mean. 1 is as varied, 0 one sample over and over.
+
+    Args:
+        real_features, fake_features: `(n, d)` and `(m, d)`.
+        real_labels, fake_labels: `(n,)` and `(m,)` integers in `range(n_classes)`; of samples the class asked for.
+
+    Returns:
+        `(n_classes,)` float64, >= 0; NaN for a class of which one side has none.
+    """
+    ratios = np.full(n_classes, np.nan)
+    for c in range(n_classes):
+        real, fake = (
+            np.asarray(features, "float64")[np.asarray(labels) == c]
+            for features, labels in ((real_features, real_labels), (fake_features, fake_labels))
+        )
+        if len(real) and len(fake):
+            ratios[c] = np.sqrt(fake.var(axis=0).sum() / real.var(axis=0).sum())
+    return ratios
+
+
 def histogram_kl(counts, reference):
     """KL(counts || reference) of two histograms `(k,)`, each brought to sum 1, in nats; `reference` > 0 throughout."""
     p, q = (np.asarray(values, "float64") / np.sum(values) for values in (counts, reference))

@@ -251,3 +251,13 @@ def test_the_ridge_reads_positions_and_is_blind_to_colour():
     assert np.abs(read(images) - places).mean() < 0.5  # of a range of 10
     tinted = 0.3 * images * [1.0, 0.5, 0.7] + 0.1
     np.testing.assert_allclose(read(tinted), read(images), atol=1e-6)
+
+
+def test_class_diversity_compares_spreads_class_by_class():
+    """Class 0 half as varied, class 1 as varied and elsewhere, class 2 one sample, class 3 never asked for."""
+    rng = np.random.default_rng(0)
+    real, real_labels = rng.normal(size=(4_000, 8)), np.repeat(range(4), 1_000)
+    fake = np.concatenate([0.5 * real[:1_000], real[1_000:2_000] + 3, np.ones((10, 8))])
+    fake_labels = np.repeat([0, 1, 2], [1_000, 1_000, 10])
+    ratios = metrics.class_diversity(real, fake, real_labels=real_labels, fake_labels=fake_labels, n_classes=4)
+    np.testing.assert_allclose(ratios, [0.5, 1, 0, np.nan])
