@@ -19,6 +19,10 @@ GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
     "vae_realnvp_mnist": {"nll": ("<=", 82.0)},
     "cvae_mnist": {"class_accuracy": (">=", 0.99)},
     "dcgan_mnist": {"classes_covered": (">=", 10), "label_histogram_kl": ("<=", 0.01)},
+    "gan_mnist": {"classes_covered": (">=", 10)},
+    "lsgan_mnist": {"precision": (">=", 0.6), "recall": (">=", 0.6)},
+    "dcgan_fashion_mnist": {"precision": (">=", 0.6), "recall": (">=", 0.6)},
+    "cgan_mnist": {"class_accuracy": (">=", 0.99)},
     "classifier_mnist": {"accuracy": (">=", 0.993)},
     "ring2d": {"modes": (">=", 8), "reverse_kl": ("<=", 0.01), "high_quality": (">=", 0.97)},
     "faceswap_rendered": {
