@@ -11,7 +11,6 @@ run serves both. keras.io has no relativistic example: its side has the structur
 """
 
 import argparse
-import datetime
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from in_turn import Side, serve
+from in_turn import Side, about, serve
 
 SIDES = ("keras_genzoo", "keras.io style", "PyTorch")
 GAMES = {  # each with the changes to dcgan_mnist's model
@@ -203,7 +202,7 @@ def main():
         return work(arguments.work, arguments.game, arguments.steps, arguments.images)
     if arguments.steps % 5:
         parser.error("--steps must be a multiple of 5, WGAN-GP's steps of D for one of G")
-    results = {"about": {"date": datetime.date.today().isoformat(), "cpus": os.cpu_count()}, "games": {}}
+    results = {"about": about(arguments.torch_python), "rounds": arguments.rounds, "games": {}}
     for game in GAMES:
         results["games"][game] = race(game, arguments.steps, arguments.rounds, arguments.torch_python, arguments.only)
     print(json.dumps(results["games"], indent=1))

@@ -1,8 +1,11 @@
 """Sides of a benchmark: processes, perhaps of another Python, that work in turn while the others wait."""
 
+import datetime
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 
 class Side:
@@ -39,3 +42,16 @@ def serve(turn):
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         print(json.dumps(turn()), flush=True)
+
+
+def about(torch_python):
+    """What a result must say beside its numbers: the date, the cores, the versions."""
+    asked = [torch_python, "-c", "import torch; print(torch.__version__)"]
+    torch = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpus": os.cpu_count(),
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+        "torch": torch or None,  # None: not there, and not asked to race
+    }

@@ -10,7 +10,6 @@ test ELBO after an epoch is not timed.
 """
 
 import argparse
-import datetime
 import json
 import os
 import sys
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from in_turn import Side, serve
+from in_turn import Side, about, serve
 
 SIDES = ("keras_genzoo", "keras.io style", "pythae")
 TARGETS = (90.0, 86.0)  # nats
@@ -267,8 +266,7 @@ def main():
         return work(arguments.work, arguments.folder, arguments.epochs)
     rows = race(arguments.epochs, arguments.torch_python, arguments.only)
     results = {
-        "date": datetime.date.today().isoformat(),
-        "cpus": os.cpu_count(),
+        "about": about(arguments.torch_python),
         "epochs": arguments.epochs,
         "sides": summary(rows),
         "rows": rows,

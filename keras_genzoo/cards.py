@@ -132,6 +132,51 @@ def mobile_table(results):
     return "\n".join(lines)
 
 
+def gan_race_table(results):
+    """GANs against their peers in Markdown, from a file that benchmarks/gan_race.py wrote."""
+    sides = list(next(iter(results["games"].values())))
+    lines = [f"| steps per second | {' | '.join(sides)} |", "|---|" + "---|" * len(sides)]
+    for game, rows in results["games"].items():
+        cells = [f"**{rows[sides[0]]['median']:.1f}**"]
+        for side in sides[1:]:
+            median, least, most = rows[side]["ratio"]
+            cells.append(f"{rows[side]['median']:.1f} (x {median:.2f}; {least:.2f} to {most:.2f})")
+        lines.append(f"| {game} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"x: how many times as fast as that side {sides[0]} is, of the medians; of the least and the greatest of "
+        f"{results['rounds']} rounds. {_race_versions(results)}",
+    ]
+    return "\n".join(lines)
+
+
+def vae_race_table(results):
+    """VAEs against their peers in Markdown, from a file that benchmarks/vae_race.py wrote."""
+    sides = results["sides"]
+    targets = list(next(iter(sides.values()))["seconds_to_elbo"])
+    lines = [
+        "| side | images per second | "
+        + " | ".join(f"seconds to {target} nats" for target in targets)
+        + f" | test ELBO after {results['epochs']} epochs |",
+        "|---|---|" + "---|" * len(targets) + "---|",
+    ]
+    for side, row in sides.items():
+        reached = " | ".join(
+            "not reached" if seconds is None else f"{seconds:,.0f}" for seconds in row["seconds_to_elbo"].values()
+        )
+        lines.append(f"| {side} | **{row['images_per_second']:,.0f}** | {reached} | {row['last_elbo']:.2f} |")
+    lines += ["", _race_versions(results)]
+    return "\n".join(lines)
+
+
+def _race_versions(results):
+    about = results["about"]
+    return (
+        f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}, "
+        f"PyTorch {about['torch']}."
+    )
+
+
 def label(metric):
     """A metric's name as people write it: frechet_distance -> Frechet distance."""
     words = [_LABELS.get(word, word) for word in metric.split("_")]
@@ -164,6 +209,8 @@ def documents(root):
         ("denoising", denoising_table),
         ("mobile", mobile_table),
         ("mobile_faceswap", mobile_table),
+        ("gan_race", gan_race_table),
+        ("vae_race", vae_race_table),
     ):
         text = updated(text, name, table(_results(root, name)), origin=benchmarks)
     expected[benchmarks] = text
