@@ -74,7 +74,7 @@ TABLE = {
     "training": Room([*UPSTAIRS, "monitor", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
     "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),
-    "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy"}),
+    "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
     "cli": Room(EVERYTHING, {"numpy", "rich"}),
     "demo": Room(EVERYTHING, {"numpy", "ai_edge_litert"}),
 }
