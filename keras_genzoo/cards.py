@@ -82,8 +82,7 @@ def benchmark_table(results):
         f"| `import keras_genzoo` | {start:.3f} s | | |",
         f'| `load("vae_mnist")` | {load:.2f} s | {bare:.1f} s, `import tensorflow, keras` before it | |',
         "",
-        f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}; "
-        f"medians of {results['rounds']} interleaved rounds of `make benchmark`.",
+        f"{_circumstances(about)}; medians of {results['rounds']} interleaved rounds of `make benchmark`.",
     ]
     return "\n".join(lines)
 
@@ -145,7 +144,7 @@ def gan_race_table(results):
     lines += [
         "",
         f"x: how many times as fast as that side {sides[0]} is, of the medians; of the least and the greatest of "
-        f"{results['rounds']} rounds. {_race_versions(results)}",
+        f"{results['rounds']} rounds. {_circumstances(results['about'])}, PyTorch {results['about']['torch']}.",
     ]
     return "\n".join(lines)
 
@@ -165,16 +164,13 @@ def vae_race_table(results):
             "not reached" if seconds is None else f"{seconds:,.0f}" for seconds in row["seconds_to_elbo"].values()
         )
         lines.append(f"| {side} | **{row['images_per_second']:,.0f}** | {reached} | {row['last_elbo']:.2f} |")
-    lines += ["", _race_versions(results)]
+    lines += ["", f"{_circumstances(results['about'])}, PyTorch {results['about']['torch']}."]
     return "\n".join(lines)
 
 
-def _race_versions(results):
-    about = results["about"]
-    return (
-        f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}, "
-        f"PyTorch {about['torch']}."
-    )
+def _circumstances(about):
+    """The date, the cores and the versions beside a result."""
+    return f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}"
 
 
 def label(metric):

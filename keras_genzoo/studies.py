@@ -531,7 +531,7 @@ def seeds(setting, *, names=("ring2d",), n_seeds=10):
         found = {}
         with working(f"training {name} from {n_seeds} seeds", verbose=setting.verbose):
             for share, of in _trained(shares, setting.jobs):
-                found.update(zip(runs[share :: setting.jobs], of, strict=True))
+                found.update(zip(shares[share]["runs"], of, strict=True))
         rows += [{"data": name, "seed": run[1], **found[run]} for run in runs]
         bars = panel.bar([str(seed) for _, seed in runs], [found[run]["high_quality"] for run in runs])
         panel.bar_label(bars, [str(found[run]["modes"]) for run in runs])
