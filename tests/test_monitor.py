@@ -12,7 +12,7 @@ from keras_genzoo.errors import ZooError
 RING = synthetic.MIXTURES["ring2d"]
 
 
-def ring_gan(learning_rate, beta_1, **options):
+def ring_gan(g_rate, d_rate, **options):
     keras.utils.set_random_seed(0)
     gan = models.get("gan")(
         image_shape=(1, 1, 2),
@@ -23,18 +23,18 @@ def ring_gan(learning_rate, beta_1, **options):
         seed=0,
         **options,
     )
-    optimizers = (keras.optimizers.Adam(learning_rate, beta_1=beta_1) for _ in range(2))
-    gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=50)
+    g_optimizer, d_optimizer = (keras.optimizers.Adam(rate, beta_1=0.0) for rate in (g_rate, d_rate))
+    gan.compile(g_optimizer=g_optimizer, d_optimizer=d_optimizer, steps_per_execution=50)
     return gan
 
 
 def healthy():
-    return ring_gan(1e-3, 0.0, game="relativistic", r1=0.1, r2=0.1)
+    return ring_gan(1e-3, 1e-3, game="relativistic", r1=0.1, r2=0.1)
 
 
 def doomed():
-    """The game as the paper writes it, whose generator stops learning once D wins, with large steps and momentum."""
-    return ring_gan(5e-3, 0.9, game="minimax")
+    """D hardly answers, so the best reply of G is one point, where D says "real" most: no matter how numbers round."""
+    return ring_gan(5e-3, 1e-7, game="non_saturating")
 
 
 def fit(gan, watching, *, steps=1200):
@@ -58,8 +58,8 @@ def test_a_collapse_is_named(points, tmp_path):
     assert told[0].startswith("GANMonitor at step 800: mode collapse: diversity ")
     assert told[0].endswith("training goes on")
     assert [look["step"] for look in watching.looks] == [200, 400, 600, 800, 1000, 1200]
-    assert watching.looks[-1]["diversity"] < 0.1
-    assert watching.looks[-1]["real_above_fake"] > 0.99
+    assert max(look["diversity"] for look in watching.looks) < 0.1
+    assert max(look["real_above_fake"] for look in watching.looks) < 0.1  # D is fooled, by one point
     for name in ("samples.png", "curves.png"):
         assert (tmp_path / name).stat().st_size > 1000
 
