@@ -20,11 +20,13 @@ GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
     "cvae_mnist": {"class_accuracy": (">=", 0.99)},
     "dcgan_mnist": {"classes_covered": (">=", 10), "label_histogram_kl": ("<=", 0.01)},
     "gan_mnist": {"classes_covered": (">=", 10)},
+    "wgan_gp_fashion_mnist": {"precision": (">=", 0.6), "recall": (">=", 0.6)},
     "lsgan_mnist": {"precision": (">=", 0.6), "recall": (">=", 0.6)},
     "dcgan_fashion_mnist": {"precision": (">=", 0.6), "recall": (">=", 0.6)},
     "cgan_mnist": {"class_accuracy": (">=", 0.99)},
     "classifier_mnist": {"accuracy": (">=", 0.993)},
     "ring2d": {"modes": (">=", 8), "reverse_kl": ("<=", 0.01), "high_quality": (">=", 0.97)},
+    "grid2d": {"modes": (">=", 25), "reverse_kl": ("<=", 0.01), "high_quality": (">=", 0.98)},
     "faceswap_rendered": {
         f"{metric}_to_{side}": bound
         for side in "ab"
@@ -38,7 +40,7 @@ GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
     },
 }
 
-SAMPLES_OR_IMAGES = {"faceswap_rendered": 200, "ring2d": 2_500}  # where it is not the 10,000 of MNIST
+SAMPLES_OR_IMAGES = {"faceswap_rendered": 200, "ring2d": 2_500, "grid2d": 2_500}  # where it is not the 10,000 of MNIST
 
 
 @pytest.fixture(scope="module")
