@@ -377,12 +377,14 @@ _RATES = (3e-4, 1e-3, 3e-3)
 _SEEDS = 3
 _POINTS_JUDGED = 2_500  # as PacGAN's protocol has it
 _GAN_BATCH = 256
+_LEAST_QUALITY = 0.5  # points near a mode, of all: of points strewn at random, some few are near almost every mode, too
 
 
 def sensitivity(setting, *, games=tuple(losses.GAMES), cures=tuple(_CURES), rates=_RATES, n_seeds=_SEEDS):
     """Every game of a GAN with every regularizer on the ring and the grid: which share of runs keeps all modes?
 
-    A cell's runs are those of all learning rates and seeds; an epoch is 390 steps. What is done is kept beside the
+    A run keeps them if it has a point within three standard deviations of each, and half of all its points there. A
+    cell's runs are those of all learning rates and seeds; an epoch is 390 steps. What is done is kept beside the
     figure, and the same command goes on from it.
     """
     done = _read_partial(setting)
@@ -500,8 +502,8 @@ def _sensitivity_map(rows, setting, games, cures):
             for j, cure in enumerate(cures):
                 runs = [r for r in rows if (r["data"], r["game"], r["regularizer"]) == (name, game, cure)]
                 if runs:
-                    kept[i, j] = np.mean([run["modes"] == k for run in runs])
-                    text = f"{sum(run['modes'] == k for run in runs)}/{len(runs)}"
+                    kept[i, j] = np.mean([_keeps_all(run, k) for run in runs])
+                    text = f"{sum(_keeps_all(run, k) for run in runs)}/{len(runs)}"
                     text += f"\n{np.mean([run['modes'] for run in runs]):.1f}"
                     panel.text(j, i, text, ha="center", va="center", color="black" if kept[i, j] > 0.4 else "white")
         panel.imshow(kept, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -509,6 +511,10 @@ def _sensitivity_map(rows, setting, games, cures):
         panel.set_yticks(range(len(games)), [game.replace("_", " ") for game in games])
         panel.set(title=f"{name}: runs that keep all {k} modes, and mean modes (epochs: {setting.epochs})")
     return drawing
+
+
+def _keeps_all(run, k):
+    return run["modes"] == k and run["high_quality"] >= _LEAST_QUALITY
 
 
 # === (g) From ten seeds ===
@@ -535,7 +541,7 @@ def seeds(setting, *, names=("ring2d",), n_seeds=10):
         rows += [{"data": name, "seed": run[1], **found[run]} for run in runs]
         bars = panel.bar([str(seed) for _, seed in runs], [found[run]["high_quality"] for run in runs])
         panel.bar_label(bars, [str(found[run]["modes"]) for run in runs])
-        kept = sum(found[run]["modes"] == k for run in runs)
+        kept = sum(_keeps_all(found[run], k) for run in runs)
         panel.set(
             xlabel="seed; above each bar the modes kept",
             ylabel="points of high quality",

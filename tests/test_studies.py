@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from keras_genzoo import data, studies
+from keras_genzoo import data, metrics, studies, synthetic
 from keras_genzoo.errors import ZooError
 
 
@@ -97,7 +98,7 @@ def test_modes_are_counted_over_games_and_regularizers_and_resumed(tmp_path, mon
         calls.append((name, options["game"]))
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return [{"modes": len(calls) if rate == 1e-3 else 0, "epochs": epochs} for rate, _ in runs]
+        return [{"modes": len(calls) if rate == 1e-3 else 0, "high_quality": 0.9, "epochs": epochs} for rate, _ in runs]
 
     monkeypatch.setattr(studies, "_mode_counts", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -114,6 +115,16 @@ def test_modes_are_counted_over_games_and_regularizers_and_resumed(tmp_path, mon
     ]
     assert [row["modes"] for row in rows] == [1, 0, 2, 0, 3, 0, 4, 0, 6, 0, 7, 0]
     assert {row["epochs"] for row in rows} == {2}
+
+
+def test_modes_that_were_hit_by_chance_are_not_kept():
+    grid = synthetic.MIXTURES["grid2d"]
+    strewn = np.random.default_rng(0).uniform(grid.centres.min(), grid.centres.max(), size=(20_000, 2))
+    true = np.repeat(grid.centres, 10, axis=0)
+    for points, kept in ((strewn, False), (true, True), (true[10:], False)):
+        found = metrics.mode_coverage(points, centres=grid.centres, std=grid.std)
+        assert found["modes"] == (24 if points.shape == true[10:].shape else 25)
+        assert studies._keeps_all(found, 25) == kept
 
 
 def test_a_run_of_the_map_is_that_of_a_model_of_its_own():
