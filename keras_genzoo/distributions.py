@@ -136,7 +136,12 @@ def discretized_logistic_mean(*, location, log_scale):
     """
     location, log_scale = ops.cast(location, "float32"), ops.cast(log_scale, "float32")
     scale, inverse = ops.exp(log_scale), ops.exp(-log_scale)
-    return 1 - scale * (ops.softplus((1 - location) * inverse) - ops.softplus(-location * inverse))
+    return 1 - scale * (_softplus((1 - location) * inverse) - _softplus(-location * inverse))
+
+
+def _softplus(x):
+    """log(1 + e^x) written out: as LiteRT converts `ops.softplus`, e^x overflows where a scale is small."""
+    return ops.relu(x) + ops.log1p(ops.exp(-ops.abs(x)))
 
 
 class Likelihood(keras.layers.Layer):
