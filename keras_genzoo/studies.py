@@ -502,9 +502,9 @@ def _sensitivity_map(rows, setting, games, cures):
             for j, cure in enumerate(cures):
                 runs = [r for r in rows if (r["data"], r["game"], r["regularizer"]) == (name, game, cure)]
                 if runs:
-                    kept[i, j] = np.mean([_keeps_all(run, k) for run in runs])
-                    text = f"{sum(_keeps_all(run, k) for run in runs)}/{len(runs)}"
-                    text += f"\n{np.mean([run['modes'] for run in runs]):.1f}"
+                    n_kept = sum(_keeps_all(run, k) for run in runs)
+                    kept[i, j] = n_kept / len(runs)
+                    text = f"{n_kept}/{len(runs)}\n{np.mean([run['modes'] for run in runs]):.1f}"
                     panel.text(j, i, text, ha="center", va="center", color="black" if kept[i, j] > 0.4 else "white")
         panel.imshow(kept, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         panel.set_xticks(range(len(cures)), cures, rotation=35, ha="right")
