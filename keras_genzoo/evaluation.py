@@ -24,7 +24,9 @@ from keras_genzoo.progress import track, working
 _CLASSES = 10
 _LEAST_PROBED = 100  # training images
 _NOISE_LEVELS = (0.1, 0.25, 0.5)  # at which denoisers are measured
-_IMAGES, _DRAWS = 10, 50  # importance weights of one call: constant memory whatever k, and what fits the caches
+# Images and draws of one call of importance weighting: constant memory whatever k, and what fits the caches; a GPU is
+# only filled by more.
+_CHUNK, _CHUNK_ON_GPU = (10, 50), (20, 500)
 
 
 def evaluate(
@@ -70,12 +72,24 @@ def evaluate(
     )
     pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
     test = _Test(preset, pixels, labels, protocol, n_images, data_dir, verbose)
-    rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
+    with _whole_float32():
+        rows = [row for measure in _MEASURES[preset.family] for row in measure(model, test)]
     if not rows:
         raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}: no judge knows it")
     rows.sort(key=lambda row: row["metric"] != protocol.metric)
     commit = _commit()
     return [{**row, "commit": commit} for row in rows]
+
+
+@contextlib.contextmanager
+def _whole_float32():
+    """Without TensorFloat-32, which a GPU otherwise multiplies in: a card's numbers are those of float32."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def write(preset, rows):
@@ -253,10 +267,11 @@ def _kl(model, q, images, labels, seed):
         kl = ops.convert_to_numpy(distributions.normal_kl(z_mean=q.z_mean, z_log_var=q.z_log_var))
         return kl.astype("float64").mean(), "KL(q(z|x) || p(z)), closed form"
     generator = keras.random.SeedGenerator(seed)
-    kl = tf.function(lambda x, y: ops.mean(model.kl_estimate(x, n_samples=_DRAWS, seed=generator, labels=y), axis=0))
-    chunks = range(0, len(images), _IMAGES)
-    total = sum(float(ops.sum(kl(*_chunk(images, labels, start)))) for start in chunks)
-    return total / len(images), f"KL(q(z|x) || p(z)) = E_q[log q(z|x) - log p(z)], mean of {_DRAWS} samples"
+    n_images, n_draws = _CHUNK
+    kl = tf.function(lambda x, y: ops.mean(model.kl_estimate(x, n_samples=n_draws, seed=generator, labels=y), axis=0))
+    chunks = range(0, len(images), n_images)
+    total = sum(float(ops.sum(kl(*_chunk(images, labels, start, n_images)))) for start in chunks)
+    return total / len(images), f"KL(q(z|x) || p(z)) = E_q[log q(z|x) - log p(z)], mean of {n_draws} samples"
 
 
 def importance_weighted(model, images, *, n_samples, seed, labels=None, verbose=False, resume=False):
@@ -284,19 +299,20 @@ def importance_weighted(model, images, *, n_samples, seed, labels=None, verbose=
         weights = model.log_weights(x, n_samples=n, seed=generator, labels=y)
         return losses.importance_weighted_bound(weights) + math.log(n), ops.sum(weights, axis=0)
 
-    partial = _Partial(model, images, labels, n_samples, seed) if resume else None
+    n_images, n_draws = _CHUNK_ON_GPU if tf.config.list_physical_devices("GPU") else _CHUNK
+    partial = _Partial(model, images, labels, n_samples, seed, (n_images, n_draws)) if resume else None
     log_p, elbo, n_done = partial.read() if resume else (np.full(len(images), -np.inf), np.zeros(len(images)), 0)
-    for start in track(range(n_done, len(images), _IMAGES), "importance weighting", verbose=verbose):
-        here = slice(start, start + _IMAGES)
-        inputs = _chunk(images, labels, start)
+    for start in track(range(n_done, len(images), n_images), "importance weighting", verbose=verbose):
+        here = slice(start, start + n_images)
+        inputs = _chunk(images, labels, start, n_images)
         # Noise is a function of seed and image, so that a resumed estimate is the unbroken one.
         generator.state.assign([seed % 2**32, start * _NOISE_PER_IMAGE % 2**32])
-        for done in range(0, n_samples, _DRAWS):
-            log_sum, total = chunk(min(_DRAWS, n_samples - done), *inputs)
+        for done in range(0, n_samples, n_draws):
+            log_sum, total = chunk(min(n_draws, n_samples - done), *inputs)
             log_p[here] = np.logaddexp(log_p[here], ops.convert_to_numpy(log_sum))
             elbo[here] += ops.convert_to_numpy(total)
         if resume:
-            partial.keep(log_p, elbo, min(start + _IMAGES, len(images)))
+            partial.keep(log_p, elbo, min(start + n_images, len(images)))
     if resume:
         partial.remove()
     return log_p - math.log(n_samples), elbo / n_samples
@@ -305,17 +321,17 @@ def importance_weighted(model, images, *, n_samples, seed, labels=None, verbose=
 _NOISE_PER_IMAGE = 1000  # counts of the generator between two images: no draw comes twice for k up to 5 million
 
 
-def _chunk(images, labels, start):
-    """`_IMAGES` images and their labels as tensors."""
-    here = slice(start, start + _IMAGES)
+def _chunk(images, labels, start, n):
+    """n images and their labels as tensors."""
+    here = slice(start, start + n)
     return tf.constant(images[here]), None if labels is None else tf.constant(labels[here], "int32")
 
 
 class _Partial:
     """The part of an estimate that is done: a file in the user's cache folder, named after what it estimates."""
 
-    def __init__(self, model, images, labels, n_samples, seed):
-        digest = hashlib.sha256(repr((model.get_config(), n_samples, seed, _IMAGES, _DRAWS)).encode())
+    def __init__(self, model, images, labels, n_samples, seed, chunk):
+        digest = hashlib.sha256(repr((model.get_config(), n_samples, seed, *chunk)).encode())
         for array in (images, labels, *model.get_weights()):
             digest.update(b"" if array is None else np.ascontiguousarray(array))
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

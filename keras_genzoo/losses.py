@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras import ops
+from keras import distribution, ops
 
 
 def squared_error(x, *, reconstruction):
@@ -60,12 +60,10 @@ def structural_similarity(x, *, reconstruction, weights=None):
     """
     x, r = _float32(x), _float32(reconstruction)
     height, width = x.shape[1:3]
-    # The window is a product of two: matrices along each axis cost less than a convolution of 121 taps.
-    rows, columns = (ops.convert_to_tensor(_window_matrix(size), "float32") for size in (height, width))
-
-    def windowed(values):
-        return ops.einsum("jw,biwc->bijc", columns, ops.einsum("ih,bhwc->biwc", rows, values))
-
+    if min(height, width) < len(_WINDOW):
+        raise ValueError(f"Images must have sides of {len(_WINDOW)} pixels or more. Received: {min(height, width)}")
+    # A GPU rounds what it multiplies as matrices to the 10 bits of TensorFloat-32, and variances are small differences.
+    windowed = _windowed_by_sums if distribution.list_devices("gpu") else _windowed_by_products
     m_x, m_r = windowed(x), windowed(r)
     s_xx, s_rr, s_xr = windowed(x * x) - m_x * m_x, windowed(r * r) - m_r * m_r, windowed(x * r) - m_x * m_r
     luminance = (2 * m_x * m_r + _C1) / (m_x * m_x + m_r * m_r + _C1)
@@ -76,16 +74,25 @@ def structural_similarity(x, *, reconstruction, weights=None):
 
 
 _REACH, _WINDOW_SIGMA, _C1, _C2 = 5, 1.5, 0.01**2, 0.03**2
+_WINDOW = [math.exp(-0.5 * (i / _WINDOW_SIGMA) ** 2) for i in range(-_REACH, _REACH + 1)]
+_WINDOW = [weight / sum(_WINDOW) for weight in _WINDOW]  # along one axis: the whole is a product of two
 
 
-def _window_matrix(size):
-    """A row per position that the window fits in along an axis of `size` pixels."""
-    if size < 2 * _REACH + 1:
-        raise ValueError(f"Images must have sides of {2 * _REACH + 1} pixels or more. Received: {size}")
-    window = [math.exp(-0.5 * (i / _WINDOW_SIGMA) ** 2) for i in range(-_REACH, _REACH + 1)]
-    window = [value / sum(window) for value in window]
-    n = size - 2 * _REACH
-    return [[0.0] * i + window + [0.0] * (n - 1 - i) for i in range(n)]
+def _windowed_by_products(values):
+    """Means of `(batch, H, W, C)` under the window where it fits: on a processor an eighth of the time of sums."""
+    n_rows, n_columns = (size - 2 * _REACH for size in values.shape[1:3])
+    rows, columns = (
+        ops.convert_to_tensor([[0.0] * i + _WINDOW + [0.0] * (n - 1 - i) for i in range(n)], "float32")
+        for n in (n_rows, n_columns)
+    )
+    return ops.einsum("jw,biwc->bijc", columns, ops.einsum("ih,bhwc->biwc", rows, values))
+
+
+def _windowed_by_sums(values):
+    """The same from shifted images, each product rounded as float32 is."""
+    n_rows, n_columns = (size - 2 * _REACH for size in values.shape[1:3])
+    values = sum(weight * values[:, i : i + n_rows] for i, weight in enumerate(_WINDOW))
+    return sum(weight * values[:, :, i : i + n_columns] for i, weight in enumerate(_WINDOW))
 
 
 def _mean_per_image(values, weights):

@@ -19,8 +19,7 @@ def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatc
     assert few.shape == elbo.shape == (30,)
     assert np.all(few >= elbo - 1e-3)
     assert many.mean() > few.mean() + 0.5
-    monkeypatch.setattr(evaluation, "_IMAGES", 7)
-    monkeypatch.setattr(evaluation, "_DRAWS", 33)
+    monkeypatch.setattr(evaluation, "_CHUNK", (7, 33))
     chunked, elbo_chunked = evaluation.importance_weighted(vae, images, n_samples=400, seed=1)
     spread = np.std(elbo_many - elbo_chunked)
     assert abs(elbo_many.mean() - elbo_chunked.mean()) < 5 * spread / np.sqrt(30) + 1e-3
@@ -31,8 +30,7 @@ def test_importance_weighting_finds_a_likelihood_that_is_known(monkeypatch):
     """A linear-Gaussian VAE with its exact posterior: every estimate is log p(x), whatever the chunks."""
     from test_distributions import W_CORRELATED, W_ORTHOGONAL, X, _linear_vae, _log_p, _posterior_gap
 
-    monkeypatch.setattr(evaluation, "_IMAGES", 4)
-    monkeypatch.setattr(evaluation, "_DRAWS", 7)
+    monkeypatch.setattr(evaluation, "_CHUNK", (4, 7))
     log_p, elbo = evaluation.importance_weighted(_linear_vae(W_ORTHOGONAL)[0], X, n_samples=17, seed=0)
     np.testing.assert_allclose(log_p, _log_p(W_ORTHOGONAL), atol=1e-4)
     np.testing.assert_allclose(elbo, _log_p(W_ORTHOGONAL), atol=1e-4)
@@ -46,12 +44,31 @@ def test_importance_weighting_finds_a_likelihood_that_is_known(monkeypatch):
     np.testing.assert_allclose(log_p, _log_p(W_CORRELATED), atol=0.02)
 
 
+def test_a_gpu_is_given_more_at_once(tiny, mnist, monkeypatch):
+    vae, images = tiny("vae"), (mnist[:45] > 0.5).astype("float32")
+    chunk, seen = evaluation._chunk, []
+    monkeypatch.setattr(evaluation, "_chunk", lambda *a: seen.append(a[3]) or chunk(*a))
+    monkeypatch.setattr(evaluation.tf.config, "list_physical_devices", lambda kind: [kind])
+    evaluation.importance_weighted(vae, images, n_samples=3, seed=0)
+    assert seen == [20, 20, 20]
+
+
+def test_a_card_is_measured_in_whole_float32(tiny, monkeypatch):
+    """Not in TensorFloat-32, to which a GPU's products are set otherwise, before and after."""
+    enabled, seen = evaluation.tf.config.experimental.tensor_float_32_execution_enabled, []
+    monkeypatch.setitem(evaluation._MEASURES, "autoencoder", [lambda model, test: seen.append(enabled()) or []])
+    with pytest.raises(ZooError, match="nothing to measure"):
+        evaluation.evaluate("ae2d_mnist", n_images=10)
+    assert seen == [False]
+    assert enabled()
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty; what is done is written after every chunk."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(evaluation, "_KEEP_SECONDS", -1)
-    monkeypatch.setattr(evaluation, "_IMAGES", 10)
+    monkeypatch.setattr(evaluation, "_CHUNK", (10, 50))
     return tmp_path / "keras_genzoo"
 
 
@@ -64,11 +81,11 @@ def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, mo
     assert list(cache.iterdir()) == []
     chunk, seen = evaluation._chunk, []
 
-    def until_the_third(images, labels, start):
+    def until_the_third(images, labels, start, n):
         seen.append(start)
         if start == 20:
             raise KeyboardInterrupt
-        return chunk(images, labels, start)
+        return chunk(images, labels, start, n)
 
     monkeypatch.setattr(evaluation, "_chunk", until_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +102,7 @@ def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, mo
 def test_what_is_kept_is_of_one_estimate_alone(change, tiny, mnist, cache):
     vae = tiny("vae")
     images = (mnist[:20] > 0.5).astype("float32")
-    evaluation._Partial(vae, images, None, 70, 3).keep(np.zeros(20), np.zeros(20), 10)
+    evaluation._Partial(vae, images, None, 70, 3, (10, 50)).keep(np.zeros(20), np.zeros(20), 10)
     arguments = {"n_samples": 70, "seed": 3}
     if change == "seed":
         arguments["seed"] = 4
@@ -95,13 +112,13 @@ def test_what_is_kept_is_of_one_estimate_alone(change, tiny, mnist, cache):
         images = 1 - images
     else:
         vae.set_weights([w + 0.01 for w in vae.get_weights()])
-    assert evaluation._Partial(vae, images, None, *arguments.values()).read()[2] == 0
+    assert evaluation._Partial(vae, images, None, *arguments.values(), (10, 50)).read()[2] == 0
 
 
 def test_a_cache_that_cannot_be_written_or_is_damaged_does_no_harm(tiny, mnist, cache):
     vae = tiny("vae")
     images = (mnist[:20] > 0.5).astype("float32")
-    partial = evaluation._Partial(vae, images, None, 5, 0)
+    partial = evaluation._Partial(vae, images, None, 5, 0, (10, 50))
     partial.keep(np.zeros(20), np.zeros(20), 10)
     partial.path.write_bytes(b"half a fi")
     assert np.isfinite(evaluation.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()

@@ -216,6 +216,15 @@ class TestStructuralSimilarity:
             losses.structural_similarity(x, reconstruction=r), tf.image.ssim(x, r, 1.0), rtol=1e-4
         )
 
+    def test_is_the_same_without_products_of_matrices(self, monkeypatch):
+        """As a GPU takes it, whose products have the 10 bits of TensorFloat-32: there it is not products."""
+        rng = np.random.default_rng(2)
+        x, r = rng.random((2, 3, 17, 22, 3)).astype("float32")
+        expected = losses.structural_similarity(x, reconstruction=r)
+        monkeypatch.setattr(losses.distribution, "list_devices", lambda kind: ["gpu:0"])
+        monkeypatch.delattr(losses.ops, "einsum")
+        np.testing.assert_allclose(losses.structural_similarity(x, reconstruction=r), expected, rtol=1e-5)
+
     def test_is_one_for_the_same_and_symmetric(self):
         rng = np.random.default_rng(1)
         x, r = rng.random((2, 3, 16, 16, 1)).astype("float32")

@@ -138,9 +138,19 @@ class TestConformance:
         ratio = np.linalg.norm(steps[dtype]) / np.linalg.norm(steps["float32"])
         cosine = steps[dtype] @ steps["float32"] / np.linalg.norm(steps[dtype]) / np.linalg.norm(steps["float32"])
         assert 0.9 < ratio < 1.1
-        # bfloat16 keeps 8 bits, and each sum of products cancels differently on another processor: over eight batches of
-        # every family its step was up to 17 degrees off.
+        # bfloat16 keeps 8 bits, and each sum of products cancels differently on another processor: over eight batches
+        # of each family its step was up to 17 degrees off.
         assert cosine > (0.97 if dtype == "mixed_float16" else 0.9)
+
+    def test_no_variable_is_int32(self, family, tiny):
+        """TensorFlow keeps those in the processor's memory even beside a GPU, where XLA does not reach."""
+        model = tiny(family)
+        state = [
+            *model.variables,
+            *model._own_state(),
+            *(v for k in model.OPTIMIZERS for v in getattr(model, k).variables),
+        ]
+        assert "int32" not in {str(v.dtype) for v in state}
 
     def test_mixed_float16_gives_each_optimizer_its_own_loss_scale(self, family, tiny):
         model = tiny(family, dtype="mixed_float16")

@@ -40,7 +40,7 @@ class ZooModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed, name="seed")
         self.train_steps = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="train_steps"
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="train_steps"
         )
         self.preset = None  # the Preset this model came from, set by zoo.load
         self._trackers = {loss: keras.metrics.Mean(name=loss) for loss in self.LOSSES}
