@@ -367,8 +367,8 @@ _CURES = {  # the regularizers of a GAN, with weights for points in the unit squ
     "none": {},
     "weight clipping": {"weight_clip": 0.1},
     "gradient penalty": {"gradient_penalty": 0.1},
-    "R1": {"r1": 0.1},
-    "R1 + R2": {"r1": 0.1, "r2": 0.1},
+    "R1": {"r1": 1e-4},
+    "R1 + R2": {"r1": 1e-4, "r2": 1e-4},
     "spectral norm": {"discriminator": {"name": "mlp_discriminator", "units": [128, 128], "norm": "spectral"}},
     "label smoothing": {"label_smoothing": 0.1},
     "packing": {"pack": 4},
@@ -558,7 +558,7 @@ STUDIES = {
     "interpolation": (interpolation, None),
     "beta": (beta, 10),
     "collapse": (collapse, 6),
-    "sensitivity": (sensitivity, 3),
+    "sensitivity": (sensitivity, 8),
     "seeds": (seeds, _OF_THE_PRESET),
 }
 
