@@ -21,7 +21,7 @@ _STUDIES = {  # as in studies.STUDIES, told before TensorFlow's seconds
     "beta": "rate against distortion",
     "collapse": "posterior collapse, made and cured",
     "sensitivity": "every GAN game with every regularizer: which keep all modes (hours)",
-    "seeds": "ring2d from ten seeds: do all runs keep all modes?",
+    "seeds": "ring2d and grid2d from ten seeds: do all runs keep all modes?",
 }
 _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 

@@ -10,6 +10,8 @@ import concurrent.futures
 import json
 import math
 import multiprocessing
+import os
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -434,7 +436,7 @@ def _trained(calls, jobs):
             yield key, _mode_counts(**arguments)
         return
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread)
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin_worker)
     try:
         futures = {pool.submit(_mode_counts, **arguments): key for key, arguments in calls.items()}
         for future in concurrent.futures.as_completed(futures):
@@ -443,9 +445,16 @@ def _trained(calls, jobs):
         pool.shutdown(cancel_futures=True)
 
 
-def _one_thread():
+def _begin_worker():
+    """One core for each; and none trains on for a study that was killed, whose executor could not tell it."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _mode_counts(name, runs, epochs, *, cosine=False, batch_size=_GAN_BATCH, **options):
@@ -520,7 +529,7 @@ def _keeps_all(run, k):
 # === (g) From ten seeds ===
 
 
-def seeds(setting, *, names=("ring2d",), n_seeds=10):
+def seeds(setting, *, names=tuple(synthetic.MIXTURES), n_seeds=10):
     """Presets of points, trained from ten seeds each: do all runs keep all modes?"""
     rows = []
     drawing, panels = plots.figure(len(names), width=8, height=3.2)

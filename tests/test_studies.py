@@ -1,6 +1,9 @@
 """The lecture's experiments, cut short: what each shows must show already."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,6 +143,24 @@ def test_processes_train_what_one_process_does():
     found = dict(studies._trained(calls, 2))
     assert found == dict(studies._trained(calls, 1))
     assert found[0] != found[1]
+
+
+def test_processes_end_with_the_study_that_began_them(tmp_path):
+    """Also with one that is killed, which can tell them nothing."""
+    script = tmp_path / "killed.py"
+    script.write_text("""
+import concurrent.futures, multiprocessing, os, signal, time
+from keras_genzoo import studies
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, initializer=studies._begin_worker)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    os.kill(os.getpid(), signal.SIGKILL)
+""")
+    ended = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert int(ended.stdout) > 0  # it worked; and the pipe was closed by its end, or `run` would wait for it
 
 
 def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monkeypatch):
