@@ -39,6 +39,47 @@ class GatedDense(keras.layers.Layer):
         return {**super().get_config(), "units": self.units}
 
 
+@keras.saving.register_keras_serializable("keras_genzoo")
+class BentMap(keras.layers.Layer):
+    """An affine map of codes, bent by a few units. It begins as the identity; whoever has it sets its weights.
+
+        y = x K + b + tanh(x V + c) U
+
+    Args:
+        hidden_units: Columns of V, >= 1.
+
+    Shapes: `(batch, size)` -> `(batch, size)`, always in float32. Weights, in order: K, b, V, c, U.
+    """
+
+    def __init__(self, hidden_units, **kwargs):
+        super().__init__(**{"trainable": False, **kwargs, "dtype": "float32"})
+        self.hidden_units = hidden_units
+
+    def build(self, input_shape):
+        size, hidden = input_shape[-1], self.hidden_units
+        shapes = {
+            "kernel": (size, size),
+            "bias": (size,),
+            "hidden_kernel": (size, hidden),
+            "hidden_bias": (hidden,),
+            "hidden_out": (hidden, size),
+        }
+        for name, shape in shapes.items():
+            kind = "identity" if name == "kernel" else "zeros"
+            setattr(self, name, self.add_weight(name=name, shape=shape, initializer=kind))
+        self.built = True
+
+    def call(self, x):
+        hidden = ops.tanh(ops.matmul(x, self.hidden_kernel) + self.hidden_bias)
+        return ops.matmul(x, self.kernel) + self.bias + ops.matmul(hidden, self.hidden_out)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_units": self.hidden_units}
+
+
 class RealNVP(keras.layers.Layer):
     """An invertible map of vectors whose Jacobian has a known determinant (Dinh, Sohl-Dickstein & Bengio 2017).
 

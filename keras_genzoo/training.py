@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_genzoo import plots, presets, synthetic, zoo
-from keras_genzoo.data import as_seen, full_name, stream, to_unit
+from keras_genzoo.data import RENDERED_FACES, as_seen, face_marks, full_name, stream, to_unit
 from keras_genzoo.errors import ZooError
 from keras_genzoo.monitor import GANMonitor
 
@@ -89,10 +89,21 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
             f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
         )
     if preset.data.other:
-        model.align(*(to_unit(zoo.arrays(model, "train", other=o, data_dir=data_dir)[0]) for o in (False, True)))
+        align(model, data_dir=data_dir)
     zoo.save(model, out, history=state["history"])
     shutil.rmtree(partial)
     return model
+
+
+def align(model, *, data_dir=None):
+    """`FaceSwap.align` with the training images of a preset's model, and their poses where the data has them."""
+    images = [to_unit(zoo.arrays(model, "train", other=o, data_dir=data_dir)[0]) for o in (False, True)]
+    poses, names = {}, (model.preset.data.name, model.preset.data.other)
+    if set(names) <= set(RENDERED_FACES):
+        for side, name in zip("ab", names, strict=True):
+            marks = face_marks(name, "train", data_dir=data_dir, image_shape=model.image_shape)
+            poses[f"poses_{side}"] = marks[1]
+    model.align(*images, **poses)
 
 
 def _in_place(preset, data):

@@ -103,6 +103,45 @@ def test_the_map_is_known_for_diagonal_gaussians():
     np.testing.assert_allclose(np.mean(source, 0) @ kernel + bias, target.mean(0), atol=1e-9)
 
 
+def test_a_map_by_pose_follows_curves_that_no_straight_map_can(tiny):
+    """Codes that wind with the pose, of each person in another way: the pose says which belong together."""
+    model = tiny("face_swap", latent_dim=6)
+
+    def codes(n, seed, bend):
+        rng = np.random.default_rng(seed)
+        poses, rest = rng.uniform(-40, 40, size=(n, 3)), rng.standard_normal((n, 6))
+        yaw, pitch, roll = np.radians(poses).T
+        curve = [3 * yaw, 3 * pitch, 3 * roll, 2 * np.cos(3 * yaw + bend), 4 * bend * yaw * pitch, 0 * yaw]
+        return poses, np.stack(curve, axis=1) + 0.1 * rest
+
+    unpaired = {"a": codes(1_500, 0, 0.2), "b": codes(1_500, 1, 1.2)}
+    (_, test_a), (_, test_b) = codes(300, 2, 0.2), codes(300, 2, 1.2)
+    model.encode = lambda images: unpaired[images][1]
+    errors = []
+    for known in ({}, {f"poses_{side}": of[0] for side, of in unpaired.items()}):
+        model.align("a", "b", **known)
+        errors.append(np.mean((np.asarray(model.map_to_b(test_a)) - test_b) ** 2))
+    assert errors[1] < 0.3 * errors[0]
+    bent = model.map_to_b.get_weights()
+    model.align("a", "b")  # and forgets the poses
+    assert not any(np.any(weight) for weight in model.map_to_b.get_weights()[2:])
+    assert np.any(bent[4])
+
+
+@pytest.mark.parametrize(
+    ("poses", "complaint"),
+    [
+        ({"poses_a": np.zeros((8, 3))}, r"`poses_b` must be \(8, 3\) finite numbers. Received: None"),
+        ({"poses_a": np.zeros((8, 2)), "poses_b": np.zeros((8, 3))}, r"`poses_a` must be .*Received: shape \(8, 2\)"),
+        ({"poses_a": np.zeros((8, 3)), "poses_b": np.full((8, 3), np.nan)}, r"`poses_b` must be .*finite"),
+    ],
+)
+def test_poses_that_do_not_belong_to_the_images_are_refused(tiny, poses, complaint):
+    model = tiny("face_swap")
+    with pytest.raises(ZooError, match=complaint):
+        model.align(*people(8, seed=0), **poses)
+
+
 def test_augmentation_lessens_to_none(tiny, monkeypatch):
     a, b = people(8, seed=0)
     strengths = []

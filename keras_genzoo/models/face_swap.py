@@ -8,10 +8,13 @@ from keras import ops
 
 from keras_genzoo import corruptions, losses, networks
 from keras_genzoo.errors import ZooError
+from keras_genzoo.layers import BentMap
 from keras_genzoo.models.base import ZooModel, check_count, check_spec
 
 _SIDES = ("a", "b")
 _BATCH = 64
+_POSE = 3  # yaw, pitch, roll
+_POSE_UNITS = 3 * _POSE**2  # of the maps between codes: three for each number and each sum and difference of two
 _ELLIPSE = (0.42, 0.36)  # half axes, in sides of the image: where a face in an upright crop is, whichever way it looks
 
 
@@ -115,12 +118,7 @@ class FaceSwap(ZooModel):
         )
         # What follows the code in the encoder; and what brings the other person's codes to each one's: first nothing.
         self.features = keras.Model(self.encoder.get_layer("z").output, self.encoder.output["features"])
-        self.map_to_a, self.map_to_b = (
-            keras.layers.Dense(
-                latent_dim, kernel_initializer="identity", trainable=False, dtype="float32", name=f"map_to_{side}"
-            )
-            for side in _SIDES
-        )
+        self.map_to_a, self.map_to_b = (BentMap(_POSE_UNITS, name=f"map_to_{side}") for side in _SIDES)
         for layer in (self.map_to_a, self.map_to_b):
             layer.build((None, latent_dim))
         self.build()
@@ -179,7 +177,7 @@ class FaceSwap(ZooModel):
         inside = ops.clip((1.2 - distance) / 0.4, 0.0, 1.0)
         return (self.border_weight + (1 - self.border_weight) * inside)[None, :, :, None]
 
-    def align(self, images_a, images_b):
+    def align(self, images_a, images_b, *, poses_a=None, poses_b=None):
         """Maps each person's codes to the other's, by the straightest map between the Gaussians that fit them.
 
             T(z) = m_t + C_s^(-1/2) (C_s^(1/2) C_t C_s^(1/2))^(1/2) C_s^(-1/2) (z - m_s)
@@ -187,12 +185,23 @@ class FaceSwap(ZooModel):
         (Peyre & Cuturi 2019, eq. 2.40), the covariances of hundreds of images each made safe by a hundredth of their
         mean variance. Both people should show the same variety of poses, expressions and light.
 
+        Where poses are known, T holds for what is left of a code once the mean code of its pose is taken off; in place
+        of that comes the other person's mean code of this pose. Poses are needed here, not for a swap: what pose a code
+        is of is read from the code.
+
         Args:
             images_a, images_b: Training images, `(n, H, W, C)` in [0, 1], n >= 2; they need not be as many.
+            poses_a, poses_b: Which way their faces look, `(n, 3)`: yaw, pitch and roll in one unit, or other numbers
+                that mean the same of both people; None: not known.
         """
-        codes = [self.encode(images) for images in (images_a, images_b)]
-        for layer, source, target in ((self.map_to_b, *codes), (self.map_to_a, *codes[::-1])):
-            layer.set_weights(_transport(source.astype("float64"), target.astype("float64")))
+        codes = [self.encode(images).astype("float64") for images in (images_a, images_b)]
+        poses = _checked_poses(codes, poses_a=poses_a, poses_b=poses_b)
+        for layer, step in ((self.map_to_b, 1), (self.map_to_a, -1)):
+            if poses is None:
+                kernel, bias = _transport(*codes[::step])
+                layer.set_weights([kernel, bias, *(np.zeros(weight.shape) for weight in layer.weights[2:])])
+            else:
+                layer.set_weights(_transport_by_pose(*codes[::step], *poses[::step]))
 
     # === Use ===
 
@@ -238,6 +247,58 @@ def _checked_side(side, argument):
     if side not in _SIDES:
         raise ZooError(f"`{argument}` must be 'a' or 'b'. Received: {side!r}")
     return side
+
+
+def _checked_poses(codes, **poses):
+    """The poses as float64 arrays in one unit, their common spread; None where none are known."""
+    if all(given is None for given in poses.values()):
+        return None
+    checked = []
+    for (argument, given), of in zip(poses.items(), codes, strict=True):
+        array = np.asarray(() if given is None else given, "float64")
+        if array.shape != (len(of), _POSE) or not np.isfinite(array).all():
+            received = "None" if given is None else f"shape {array.shape}"
+            raise ZooError(f"`{argument}` must be ({len(of)}, {_POSE}) finite numbers. Received: {received}")
+        checked.append(array)
+    both = np.concatenate(checked)
+    return [(array - both.mean(0)) / np.maximum(both.std(0), 1e-6) for array in checked]
+
+
+def _transport_by_pose(source, target, source_poses, target_poses):
+    """Weights of a `BentMap` that brings codes like `source` to where `target`'s of the same pose are.
+
+    T(z) = m_t(y) + (z - m_s(y)) K + b,    y = z W + w, the pose read from z;    m(y) = tanh(y D - o) B + c
+    """
+    # Ridges across each number of a pose and each sum and difference of two, at three places: enough to bend.
+    axes = np.eye(_POSE)
+    pairs = [(axes[i] + s * axes[j]) / math.sqrt(2) for i in range(_POSE) for j in range(i) for s in (1, -1)]
+    directions = np.repeat(np.stack([*axes, *pairs], axis=1), 3, axis=1)
+    places = np.tile([-1.0, 0.0, 1.0], directions.shape[1] // 3)
+
+    fits = []
+    for codes, poses in ((source, source_poses), (target, target_poses)):
+        reading = _ridge(codes, poses)
+        hidden = np.tanh((codes @ reading[0] + reading[1]) @ directions - places)
+        mean = _ridge(hidden, codes)
+        fits.append((reading, mean, codes - hidden @ mean[0] - mean[1]))
+    (reading, source_mean, source_rest), (_, target_mean, target_rest) = fits
+    kernel, bias = _transport(source_rest, target_rest)
+    return [
+        kernel,
+        bias + target_mean[1] - source_mean[1] @ kernel,
+        reading[0] @ directions,
+        reading[1] @ directions - places,
+        target_mean[0] - source_mean[0] @ kernel,
+    ]
+
+
+def _ridge(x, y):
+    """Kernel and bias of the linear regression of y on x, held back by a thousandth of x's mean variance."""
+    centred = x - x.mean(0)
+    gram = centred.T @ centred
+    gram += 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    kernel = np.linalg.solve(gram, centred.T @ (y - y.mean(0)))
+    return kernel, y.mean(0) - x.mean(0) @ kernel
 
 
 def _transport(source, target):
