@@ -5,6 +5,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,6 +21,7 @@ from keras_genzoo.errors import ZooError
 FORMATS = ("saved_model", "litert")
 QUANTIZATIONS = (None, "float16", "int8")
 _CHECKED, _CALIBRATION = 64, 256  # images that prove the agreement, and others that calibrate int8
+_LITERT_PROCESS = Path(__file__).with_name("litert_process.py")
 _SEEDS = {"test": 0, "train": 1}  # of the codes beside them
 
 # Largest error allowed, as a share of the range of Keras' output. Float formats are held to their worst value;
@@ -79,7 +82,7 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
         _write_saved_model(twin, path if format == "saved_model" else aside / "graph", sampling=format == "saved_model")
         if format == "litert":
             path.write_bytes(_convert(aside / "graph", list(twin.endpoints()), quantize, calibration))
-        run, ops_used = (_saved_model_runner if format == "saved_model" else _litert_runner)(path)
+        outputs, ops_used = (_run_by_saved_model if format == "saved_model" else _run_by_litert)(path, checked)
         report = {
             "preset": name,
             "format": format,
@@ -88,7 +91,7 @@ def export(model, out, *, format="saved_model", quantize=None, data_dir=None):
             "bytes": _bytes(path),
             "sha256": zoo.sha256(path),
             "ops": ops_used,
-            "agreement": _agreement(twin, run, checked, quantize),
+            "agreement": _agreement(twin, outputs, checked, quantize),
             "versions": zoo.versions(),
         }
         report_path = aside / f"{stem}.export.json"
@@ -200,40 +203,49 @@ def _convert(saved_model, signatures, quantize, calibration):
         return converter.convert()
 
 
-def _saved_model_runner(path):
+def _run_by_saved_model(path, inputs):
+    """What the file makes of every endpoint's inputs, `{endpoint: {output: array}}`; and no ops."""
     signatures = tf.saved_model.load(str(path)).signatures
+    outputs = {}
+    for name, tensors in inputs.items():
+        of = signatures[name](**{key: tf.constant(value) for key, value in tensors.items()})
+        outputs[name] = {key: value.numpy() for key, value in of.items()}
+    return outputs, None
 
-    def run(name, tensors):
-        outputs = signatures[name](**{key: tf.constant(value) for key, value in tensors.items()})
-        return {key: value.numpy() for key, value in outputs.items()}
 
-    return run, None
-
-
-def _litert_runner(path):
-    from ai_edge_litert.interpreter import Interpreter  # the runtime phones have, not TensorFlow's own copy
-
-    interpreter = Interpreter(model_path=str(path))
-    ops_used = sorted({op["op_name"] for op in interpreter._get_ops_details()} - {"DELEGATE"})
-
-    def run(name, tensors):
-        try:
-            return interpreter.get_signature_runner(name)(**tensors)
-        except RuntimeError as error:  # an op that the runtime's own kernels do not have in this type
-            raise ZooError(
-                f"LiteRT cannot run {name} of {path.name} ({' '.join(str(error).split())}); nothing was written. "
+def _run_by_litert(path, inputs):
+    """The same by LiteRT, and the file's ops; an endpoint it cannot run has a ZooError for outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, tensors in inputs.items():
+            np.savez(Path(folder, f"{name}.in.npz"), **tensors)
+        # -P: beside the script lie modules whose names are those of others.
+        command = [sys.executable, "-P", _LITERT_PROCESS, path, folder, *inputs]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if not ended.stdout:
+            raise RuntimeError(f"LiteRT did not load {path.name}: {ended.stderr[-2000:]}")
+        outputs = {}
+        for name in inputs:
+            if Path(folder, f"{name}.out.npz").is_file():
+                with np.load(Path(folder, f"{name}.out.npz")) as stored:
+                    outputs[name] = dict(stored)
+                continue
+            error = Path(folder, f"{name}.error")
+            reason = error.read_text() if error.is_file() else f"its process ended with {ended.returncode}"
+            outputs[name] = ZooError(
+                f"LiteRT cannot run {name} of {path.name} ({reason}); nothing was written. "
                 "Export it in another precision"
-            ) from None
+            )
+    return outputs, json.loads(ended.stdout.splitlines()[0])
 
-    return run, ops_used
 
-
-def _agreement(model, run, inputs, quantize):
+def _agreement(model, outputs, inputs, quantize):
     kind, tolerance = _TOLERANCE[quantize]
     rows = []
     for name, tensors in inputs.items():
         expected = model.run_endpoint(name, *tensors.values())
-        actual = run(name, tensors)
+        actual = outputs[name]
+        if isinstance(actual, ZooError):
+            raise actual
         for key, value in expected.items():
             error = np.abs(actual[key].astype("float64") - value)
             # Images span [0, 1] whatever these few do; a constant output (a fixed scale) has its size for a range.

@@ -57,6 +57,8 @@ def contract(preset):
 
 
 NAMES = presets.names()
+# Of a flow LiteRT's int8 kernels are missing, or compute something else, or take their process down.
+_FLOW = r"LiteRT cannot run \w+ of \w+_int8.tflite .*nothing was|disagrees with Keras: prior_log_prob/.*rms error"
 NO_INT8 = {  # preset -> what export says of it
     # Codes that 256 steps cannot hold, a plane from -40 to 50.
     "ae2d_mnist": r"disagrees with Keras: .*rms error",
@@ -64,10 +66,7 @@ NO_INT8 = {  # preset -> what export says of it
     "cgan_mnist": r"disagrees with Keras: .*rms error",  # the same, of labels beside z
     "dcgan_fashion_mnist": r"disagrees with Keras: .*rms error",
     "vae_fashion_grey": r"disagrees with Keras: decode/.*rms error",  # scales of less than a grey level
-    "hvae_mnist": r"disagrees with Keras: prior_log_prob/.*rms error",
-    # A flow's ops that LiteRT has no int8 kernels for.
-    "vae_fashion_mnist": r"LiteRT cannot run (prior_log_prob|generate) of vae_fashion_mnist_int8.tflite .*nothing was",
-    "vae_realnvp_mnist": r"LiteRT cannot run (prior_log_prob|generate) of vae_realnvp_mnist_int8.tflite .*nothing was",
+    **dict.fromkeys(("hvae_mnist", "vae_fashion_mnist", "vae_realnvp_mnist"), _FLOW),
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DATA_DIR = os.environ.get("KERAS_GENZOO_DATA") or (SHARED if SHARED.is_dir() else None)  # of other data than MNIST
@@ -361,17 +360,35 @@ def test_presets_do_not_overwrite_each_other(tmp_path):
 def test_an_export_that_disagrees_is_not_handed_over(tmp_path, monkeypatch):
     model = gz.load("ae_mnist", weights=None)
     good = gz.export(model, tmp_path, format="litert").read_bytes()
-    broken = exporting._litert_runner
+    run = exporting._run_by_litert
 
-    def off_by_a_little(path):
-        run, ops_used = broken(path)
-        return lambda name, tensors: {key: value + 2e-3 for key, value in run(name, tensors).items()}, ops_used
+    def off_by_a_little(path, inputs):
+        outputs, ops_used = run(path, inputs)
+        return {name: {key: value + 2e-3 for key, value in of.items()} for name, of in outputs.items()}, ops_used
 
-    monkeypatch.setattr(exporting, "_litert_runner", off_by_a_little)
+    monkeypatch.setattr(exporting, "_run_by_litert", off_by_a_little)
     with pytest.raises(ZooError, match="disagrees with Keras"):
         gz.export(model, tmp_path, format="litert")
     assert (tmp_path / "ae_mnist.tflite").read_bytes() == good
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ae_mnist.tflite", "ae_mnist.tflite.export.json"]
+
+
+def test_a_file_that_takes_litert_down_is_refused(tmp_path, monkeypatch):
+    """As some int8 kernels do: the user's own process goes on, and is told."""
+    script = tmp_path / "crashing.py"
+    script.write_text(
+        "import os, runpy, sys\n"
+        "*kept, last = sys.argv\n"
+        "sys.argv = kept\n"
+        f"runpy.run_path({str(exporting._LITERT_PROCESS)!r}, run_name='__main__')\n"
+        "os.abort()\n"
+    )
+    monkeypatch.setattr(exporting, "_LITERT_PROCESS", script)
+    model = gz.load("ae_mnist", weights=None)
+    last = list(contract(model.preset))[-1]
+    with pytest.raises(ZooError, match=rf"LiteRT cannot run {last} of ae_mnist.tflite \(its process ended with -6\)"):
+        gz.export(model, tmp_path / "out", format="litert")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
