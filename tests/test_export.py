@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -272,8 +273,11 @@ def test_sizes_are_what_quantization_promises(exported):
 
 @pytest.mark.parametrize("name", NO_INT8)
 def test_int8_is_refused_where_it_would_not_agree(name, tmp_path):
-    with pytest.raises(ZooError, match=NO_INT8[name]):
-        gz.export(name, tmp_path, format="litert", quantize="int8")
+    with pytest.raises(ZooError) as refusal:
+        gz.export(name, tmp_path, format="litert", quantize="int8", data_dir=DATA_DIR)
+    if isinstance(refusal.value, MissingDataError):
+        pytest.skip(str(refusal.value))
+    assert re.search(NO_INT8[name], str(refusal.value))
     assert not list(tmp_path.iterdir())
 
 
