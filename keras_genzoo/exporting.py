@@ -222,7 +222,9 @@ def _run_by_litert(path, inputs):
         command = [sys.executable, "-P", _LITERT_PROCESS, path, folder, *inputs]
         ended = subprocess.run(command, capture_output=True, text=True)
         if not ended.stdout:
-            raise RuntimeError(f"LiteRT did not load {path.name}: {ended.stderr[-2000:]}")
+            raise ZooError(
+                f"LiteRT does not load {path.name} (its process ended with {ended.returncode}): {ended.stderr}"
+            )
         outputs = {}
         for name in inputs:
             if Path(folder, f"{name}.out.npz").is_file():
