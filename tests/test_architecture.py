@@ -73,7 +73,8 @@ TABLE = {
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
     "training": Room([*UPSTAIRS, "monitor", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
-    "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow", "ai_edge_litert"}),
+    "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
+    "litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting` runs
     "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
     "cli": Room(EVERYTHING, {"numpy", "rich"}),
     "demo": Room(EVERYTHING, {"numpy", "ai_edge_litert"}),
