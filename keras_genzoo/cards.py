@@ -34,12 +34,13 @@ def metrics_table(preset):
         for key, config in training.optimizers.items()
     )
     start = f"from the weights of `{training.start_from}`, " if training.start_from else ""
+    unwarped = f", the last {training.unwarped_epochs} of them unwarped" if training.unwarped_epochs else ""
     lines += [
         "| parameters | file | SHA-256 | training |",
         "|---|---|---|---|",
         f"| {weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...` | "
-        f"{start}{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps), seed "
-        f"{training.seed}; {optimizers} |",
+        f"{start}{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps)"
+        f"{unwarped}, seed {training.seed}; {optimizers} |",
     ]
     return "\n".join(lines)
 

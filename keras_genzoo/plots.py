@@ -289,10 +289,13 @@ def save(drawing, path):
 
 
 def write_png(pixels, path):
-    """Writes `(H, W, 3)` floats in [0, 1] as a PNG; a ZooError where the file cannot be written."""
-    from matplotlib.image import imsave  # half a second of import that only pictures need
+    """Writes `(H, W, 3)` floats in [0, 1] as a PNG, small; a ZooError where the file cannot be written."""
+    from PIL import Image  # an import that only pictures need
 
-    return _write(path, lambda path: imsave(path, pixels))
+    pixels = np.round(255 * np.clip(pixels, 0, 1)).astype("uint8")
+    grey = np.all(pixels == pixels[..., :1])
+    image = Image.fromarray(pixels[..., 0] if grey else pixels)
+    return _write(path, lambda path: image.save(path, format="PNG", optimize=True))
 
 
 def _write(path, write):

@@ -44,7 +44,8 @@ class OptimizerConfig(_Section):
 
     name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)]
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine: from learning_rate to 0 over the whole training
+    # cosine: from learning_rate to 0 over the whole training; over its unwarped epochs anew, from half of it
+    schedule: Literal["constant", "cosine"] = "constant"
     beta_1: Annotated[float, Field(ge=0, lt=1)] | None = None
     clipnorm: Annotated[float, Field(gt=0)] | None = None
 
@@ -68,6 +69,7 @@ class TrainingConfig(_Section):
     optimizers: dict[str, OptimizerConfig]  # argument of the model's compile -> optimizer
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None  # a preset of the same networks, trained on from its weights
+    unwarped_epochs: Annotated[int, Field(ge=0)] = 0  # of a face swap: the last so many, without its augmentation
     steps_per_execution: Annotated[int, Field(ge=1)] = 1
     jit_compile: bool = False
     monitor: MonitorConfig | None = None  # of a GAN; the last images of the training split are then held out

@@ -58,7 +58,7 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
     if epochs is not None:
         if epochs < 1:
             raise ZooError(f"`epochs` must be >= 1. Received: {epochs}")
-        preset = preset.model_copy(update={"training": preset.training.model_copy(update={"epochs": epochs})})
+        preset = preset.model_copy(update={"training": _in_epochs(preset.training, epochs)})
     config = preset.training
     partial = out.with_name(out.name + ".partial")
     state = _read_state(partial, preset, dtype)
@@ -106,6 +106,12 @@ def align(model, *, data_dir=None):
     model.align(*images, **poses)
 
 
+def _in_epochs(config, epochs):
+    """A `TrainingConfig` of so many epochs, the same share of them unwarped."""
+    unwarped = min(round(epochs * config.unwarped_epochs / config.epochs), epochs - 1)
+    return config.model_copy(update={"epochs": epochs, "unwarped_epochs": unwarped})
+
+
 def _in_place(preset, data):
     """`data` of `train` as keys of the preset's `data`."""
     names = (data,) if isinstance(data, str) else tuple(data)
@@ -143,10 +149,15 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         data_dir=data_dir,
         n_held_out=_WATCHED if config.monitor else 0,
     )
+    unwarped_steps = config.unwarped_epochs * steps_per_epoch
+    total_steps = config.epochs * steps_per_epoch
+    if unwarped_steps:
+        _check_unwarped(preset)
+        model.warped_steps = total_steps - unwarped_steps  # the preset counts epochs, as it does not know the faces
     zoo.compile_model(
         model,
         preset,
-        learning_rate=lambda c, every: _learning_rate(c, config.epochs * steps_per_epoch // every),
+        learning_rate=lambda c, every: _learning_rate(c, total_steps // every, unwarped_steps // every),
         steps_per_execution=_divisor(steps_per_epoch, config.steps_per_execution),
         jit_compile=config.jit_compile,
     )
@@ -234,7 +245,7 @@ def _warn_of_short_run(preset, steps):
     regularizer = preset.model.get("regularizer") or {}
     for key, needed in (
         ("warmup_steps", preset.model.get("warmup_steps", 0)),
-        ("anneal_steps", preset.model.get("anneal_steps", 0)),
+        ("warped_steps", preset.model.get("warped_steps", 0)),
         ("regularizer.anneal_steps", regularizer.get("anneal_steps", 0)),
     ):
         if needed > steps:
@@ -259,10 +270,25 @@ def _read_state(partial, preset, dtype):
     return state
 
 
-def _learning_rate(config, total_steps):
-    if config.schedule == "cosine":
+def _check_unwarped(preset):
+    config, warped_steps = preset.training, preset.model.get("warped_steps")
+    if preset.family != "face_swap" or warped_steps or config.unwarped_epochs >= config.epochs:
+        raise ZooError(
+            f"{preset.file}: `training.unwarped_epochs` is for a face_swap without `model.warped_steps`, and fewer "
+            f"than its epochs. Received: {config.unwarped_epochs} of {config.epochs} epochs, family: {preset.family}"
+            + (f", warped_steps: {warped_steps}" if warped_steps else "")
+        )
+
+
+def _learning_rate(config, total_steps, unwarped_steps):
+    if config.schedule == "constant":
+        return config.learning_rate
+    if not unwarped_steps:
         return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
-    return config.learning_rate
+    warped_steps = total_steps - unwarped_steps
+    return keras.optimizers.schedules.CosineDecayRestarts(
+        config.learning_rate, warped_steps, t_mul=unwarped_steps / warped_steps, m_mul=0.5
+    )
 
 
 def _divisor(steps, wanted):

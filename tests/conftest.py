@@ -109,6 +109,7 @@ model:
   decoder: {{name: face_decoder, filters: [4]}}
 training:
   epochs: 2
+  unwarped_epochs: 1
   batch_size: 16
   optimizers:
     optimizer: {{name: adam, learning_rate: 1e-3}}

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY_SWAP
 from PIL import Image
 
-from keras_genzoo import cli, faces, provenance, training
+from keras_genzoo import cli, faces, presets, provenance, training
 from keras_genzoo.errors import ZooError
 
 FOLDER = Path(__file__).parent / "faces"  # eight rendered images of people who do not exist, four of each
@@ -428,6 +428,37 @@ def test_train_from_folders_swap_and_measure(folders, capsys, monkeypatch):
     assert cli.main(swap) == 0
     assert "faces: 1" in capsys.readouterr().err
     assert cli.main(["faces", "check", str(folders / "swapped.png")]) == 0
+
+
+def test_the_last_epochs_are_unwarped_and_have_a_course_of_their_own(folders):
+    preset = presets.find(folders / "mine")
+    data = {"name": f"folder:{folders / 'a'}", "other": f"folder:{folders / 'b'}"}
+    preset = preset.model_copy(update={"data": preset.data.model_copy(update=data)})
+    optimizers = {"optimizer": presets.OptimizerConfig(learning_rate=1e-3, schedule="cosine")}
+
+    def prepared(**changed):
+        changed = {"epochs": 5, "optimizers": optimizers, **changed}
+        return training.prepare(preset.model_copy(update={"training": preset.training.model_copy(update=changed)}))
+
+    model, _, steps = prepared(unwarped_epochs=2)
+    assert model.warped_steps == 3 * steps
+    rate = model.optimizer._learning_rate
+    at = [float(rate(epoch * steps)) for epoch in (0, 1.5, 2.999, 3.001, 4, 4.999)]
+    np.testing.assert_allclose(at, [1e-3, 5e-4, 0, 5e-4, 2.5e-4, 0], atol=1e-7)
+    model, _, _ = prepared()
+    assert model.warped_steps == 0
+    shorter = training._in_epochs(preset.training.model_copy(update={"epochs": 5, "unwarped_epochs": 2}), 10)
+    assert (shorter.epochs, shorter.unwarped_epochs) == (10, 4)
+    shorter = training._in_epochs(shorter, 1)
+    assert (shorter.epochs, shorter.unwarped_epochs) == (1, 0)
+    with pytest.raises(ZooError, match=r"fewer than its epochs. Received: 5 of 5 epochs, family: face_swap"):
+        prepared(unwarped_epochs=5)
+    autoencoder = presets.find("ae2d_mnist")
+    autoencoder = autoencoder.model_copy(
+        update={"training": autoencoder.training.model_copy(update={"unwarped_epochs": 1})}
+    )
+    with pytest.raises(ZooError, match=r"is for a face_swap .*, family: autoencoder"):
+        training.prepare(autoencoder)
 
 
 def test_an_unbroken_run_and_a_resumed_one_end_alike(folders, monkeypatch):

@@ -11,7 +11,7 @@ from keras_genzoo.errors import ZooError
 
 def _cells(path, side=28, columns=16):
     """The images of a grid, back from its PNG: `(rows, columns, side, side)`."""
-    pixels = imread(path)[::2, ::2, 0]  # it is enlarged twice
+    pixels = imread(path)[::2, ::2]  # it is enlarged twice
     pitch = side + 2
     rows = (pixels.shape[0] - 2) // pitch
     return np.array(

@@ -44,8 +44,8 @@ class FaceSwap(ZooModel):
         warp: How far the input is warped, see `corruptions.warped_pair`, >= 0.
         tint: How far the colours of input and target are changed, see `corruptions.warped_pair`, >= 0. `face_encoder`
             sees no tint: with it a target's colours cannot be known.
-        anneal_steps: Training steps over which warp, tint, turns and shifts lessen linearly to none, flips aside: from
-            then on images are as sharp as they are given; 0: they never do. Counted as `VAE`'s warm-up is.
+        warped_steps: Training steps that warp, tint, turn and shift. From then on images are seen as they are, flips
+            aside: resampling blurs the targets, and decoders learn that, too. 0: all steps do.
         border_weight: Weight in the loss of what lies outside an ellipse in the middle, where the face is, in (0, 1].
         seed, dtype, name: See `ZooModel`.
 
@@ -73,7 +73,7 @@ class FaceSwap(ZooModel):
         dissimilarity: float = 1.0,
         warp: float = 0.03,
         tint: float = 0.0,
-        anneal_steps: int = 0,
+        warped_steps: int = 0,
         border_weight: float = 1.0,
         seed: int | None = None,
         dtype=None,
@@ -86,7 +86,7 @@ class FaceSwap(ZooModel):
             ("dissimilarity", dissimilarity),
             ("warp", warp),
             ("tint", tint),
-            ("anneal_steps", anneal_steps),
+            ("warped_steps", warped_steps),
         ):
             if not 0 <= value < math.inf:
                 raise ValueError(f"`{argument}` must be >= 0 and finite. Received: {value}")
@@ -96,7 +96,7 @@ class FaceSwap(ZooModel):
             raise ValueError("`absolute_error` and `dissimilarity` must not both be 0: nothing would be learned.")
         self.latent_dim = check_count(latent_dim, "latent_dim")
         self.absolute_error, self.dissimilarity, self.warp = absolute_error, dissimilarity, warp
-        self.tint, self.anneal_steps, self.border_weight = tint, anneal_steps, border_weight
+        self.tint, self.warped_steps, self.border_weight = tint, warped_steps, border_weight
         self._config = {
             "latent_dim": latent_dim,
             "encoder": check_spec(encoder),
@@ -105,7 +105,7 @@ class FaceSwap(ZooModel):
             "dissimilarity": dissimilarity,
             "warp": warp,
             "tint": tint,
-            "anneal_steps": anneal_steps,
+            "warped_steps": warped_steps,
             "border_weight": border_weight,
         }
 
@@ -145,10 +145,8 @@ class FaceSwap(ZooModel):
         return self.track(loss=loss, **of_sides)
 
     def _strength(self):
-        """How much of the augmentation is left at the current training step, in [0, 1]."""
-        if not self.anneal_steps:
-            return 1.0
-        return ops.maximum(0.0, 1 - ops.cast(self.train_steps, "float32") / self.anneal_steps)
+        """1 while the current training step is to be warped, then 0."""
+        return ops.cast(self.train_steps < self.warped_steps, "float32") if self.warped_steps else 1.0
 
     def _both(self, data):
         """The images of a and b in a batch, and the weights of their pixels or None."""
