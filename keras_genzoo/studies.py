@@ -389,35 +389,39 @@ def sensitivity(setting, *, games=tuple(losses.GAMES), cures=tuple(_CURES), rate
     A cell's runs are those of all learning rates and seeds; an epoch is 1,562 steps. What is done is kept beside the
     figure, and the same command goes on from it.
     """
-    done = _read_partial(setting)
     runs = [(rate, setting.seed + i) for rate in rates for i in range(n_seeds)]
-    cells = [
-        (name, game, cure)
-        for name in synthetic.MIXTURES
-        for game in games
-        for cure in cures
-        # a game without a probability has nothing to smooth
-        if cure != "label smoothing" or game in ("minimax", "non_saturating")
-    ]
-    missing = {
-        cell: {"name": cell[0], "runs": runs, "epochs": setting.epochs, "game": cell[1], **_CURES[cell[2]]}
-        for cell in cells
-        if any(_run_key(*cell, *run) not in done for run in runs)
-    }
-    trained = _trained(missing, setting.jobs)
-    for (name, game, cure), found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
-        for run, of in zip(runs, found, strict=True):
-            done[_run_key(name, game, cure, *run)] = {
-                "data": name, "game": game, "regularizer": cure, "learning_rate": run[0], "seed": run[1], **of,
-            }  # fmt: skip
-        setting.partial.parent.mkdir(parents=True, exist_ok=True)
-        setting.partial.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
-    rows = [done[_run_key(*cell, *run)] for cell in cells for run in runs]
+    calls = []
+    for name in synthetic.MIXTURES:
+        for game in games:
+            for cure in cures:
+                if cure == "label smoothing" and game not in ("minimax", "non_saturating"):
+                    continue  # a game without a probability has nothing to smooth
+                arguments = {"name": name, "runs": runs, "epochs": setting.epochs, "game": game, **_CURES[cure]}
+                cell = {"data": name, "game": game, "regularizer": cure}
+                calls.append(([{**cell, "learning_rate": rate, "seed": seed} for rate, seed in runs], arguments))
+    rows = _rows(setting, calls)
     return rows, _sensitivity_map(rows, setting, games, cures)
 
 
-def _run_key(*parts):
-    return " ".join(map(str, parts))
+def _rows(setting, calls):
+    """The runs of all calls, each with what training found; what is done is kept on disk, and is not done again.
+
+    `calls`: pairs of runs, dicts that tell one from all others, and the arguments of `_mode_counts` that train them.
+    """
+    done = _read_partial(setting)
+    missing = {i: arguments for i, (runs, arguments) in enumerate(calls) if any(_key(run) not in done for run in runs)}
+    trained = _trained(missing, setting.jobs)
+    for i, found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
+        done |= {_key(run): {**run, **of} for run, of in zip(calls[i][0], found, strict=True)}
+        setting.partial.parent.mkdir(parents=True, exist_ok=True)
+        beside = setting.partial.with_suffix(".tmp")  # hours of work are not to be lost half-written
+        beside.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
+        beside.replace(setting.partial)
+    return [done[_key(run)] for runs, _ in calls for run in runs]
+
+
+def _key(run):
+    return " ".join(map(str, run.values()))
 
 
 def _read_partial(setting):
@@ -530,32 +534,33 @@ def _keeps_all(run, k):
 
 
 def seeds(setting, *, names=tuple(synthetic.MIXTURES), n_seeds=10):
-    """Presets of points, trained from ten seeds each: do all runs keep all modes?"""
-    rows = []
-    drawing, panels = plots.figure(len(names), width=8, height=3.2)
-    for panel, name in zip(panels, names, strict=True):
-        preset, k = presets.find(name), len(synthetic.MIXTURES[name].centres)
-        epochs = preset.training.epochs if setting.epochs == _OF_THE_PRESET else setting.epochs
+    """Presets of points, trained from ten seeds each: do all runs keep all modes?
+
+    What is done is kept beside the figure, and the same command goes on from it.
+    """
+    calls, epochs_of = [], {}
+    for name in names:
+        preset = presets.find(name)
         optimizer = preset.training.optimizers["g_optimizer"]
-        runs = [(optimizer.learning_rate, setting.seed + i) for i in range(n_seeds)]
+        epochs_of[name] = preset.training.epochs if setting.epochs == _OF_THE_PRESET else setting.epochs
         shared = {
-            "name": name, "epochs": epochs, "cosine": optimizer.schedule == "cosine",
+            "name": name, "epochs": epochs_of[name], "cosine": optimizer.schedule == "cosine",
             "batch_size": preset.training.batch_size, **preset.model,
         }  # fmt: skip
-        shares = {share: {**shared, "runs": runs[share :: setting.jobs]} for share in range(min(setting.jobs, n_seeds))}
-        found = {}
-        with working(f"training {name} from {n_seeds} seeds", verbose=setting.verbose):
-            for share, of in _trained(shares, setting.jobs):
-                found.update(zip(shares[share]["runs"], of, strict=True))
-        rows += [{"data": name, "seed": run[1], **found[run]} for run in runs]
-        bars = panel.bar([str(seed) for _, seed in runs], [found[run]["high_quality"] for run in runs])
-        panel.bar_label(bars, [str(found[run]["modes"]) for run in runs])
-        kept = sum(_keeps_all(found[run], k) for run in runs)
+        for seed in range(setting.seed, setting.seed + n_seeds):
+            calls.append(([{"data": name, "seed": seed}], {**shared, "runs": [(optimizer.learning_rate, seed)]}))
+    rows = _rows(setting, calls)
+    drawing, panels = plots.figure(len(names), width=8, height=3.2)
+    for panel, name in zip(panels, names, strict=True):
+        found, k = [row for row in rows if row["data"] == name], len(synthetic.MIXTURES[name].centres)
+        bars = panel.bar([str(row["seed"]) for row in found], [row["high_quality"] for row in found])
+        panel.bar_label(bars, [str(row["modes"]) for row in found])
+        kept = sum(_keeps_all(row, k) for row in found)
         panel.set(
             xlabel="seed; above each bar the modes kept",
             ylabel="points of high quality",
             ylim=(0, 1.15),
-            title=f"{name}: {kept} of {n_seeds} runs keep all {k} modes (epochs: {epochs})",
+            title=f"{name}: {kept} of {n_seeds} runs keep all {k} modes (epochs: {epochs_of[name]})",
         )
     return rows, drawing
 

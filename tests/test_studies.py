@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_genzoo import data, metrics, studies, synthetic
+from keras_genzoo import data, metrics, presets, studies, synthetic
 from keras_genzoo.errors import ZooError
 
 
@@ -171,6 +171,32 @@ def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monke
     assert [(row["data"], row["seed"]) for row in rows] == [("ring2d", 0), ("ring2d", 1)]
     assert all(0 < row["modes"] <= 8 and row["reverse_kl"] >= 0 for row in rows)
     assert rows[0]["reverse_kl"] != rows[1]["reverse_kl"]
+
+
+def test_seeds_go_on_from_those_that_are_done(tmp_path, monkeypatch):
+    trained = []
+
+    def counted(name, runs, epochs, **options):
+        trained.append((name, epochs, *runs))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return [{"modes": len(trained), "high_quality": 1.0, "reverse_kl": 0.0}]
+
+    monkeypatch.setattr(studies, "_mode_counts", counted)
+    monkeypatch.setitem(studies.STUDIES, "seeds", (lambda setting: seeds(setting, n_seeds=2), studies._OF_THE_PRESET))
+    seeds = studies.seeds
+    with pytest.raises(KeyboardInterrupt):
+        _run("seeds", tmp_path)
+    rows = _run("seeds", tmp_path)
+    ring, grid = (presets.find(name).training.epochs for name in ("ring2d", "grid2d"))
+    assert trained == [
+        ("ring2d", ring, (1e-3, 0)), ("ring2d", ring, (1e-3, 1)), ("grid2d", grid, (1e-3, 0)),
+        ("grid2d", grid, (1e-3, 0)), ("grid2d", grid, (1e-3, 1)),
+    ]  # fmt: skip
+    assert [(row["data"], row["seed"], row["modes"]) for row in rows] == [
+        ("ring2d", 0, 1), ("ring2d", 1, 2), ("grid2d", 0, 4), ("grid2d", 1, 5),
+    ]  # fmt: skip
+    assert list((tmp_path / "out").glob("*.partial.*")) == []
 
 
 @pytest.mark.parametrize(
