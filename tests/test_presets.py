@@ -36,10 +36,10 @@ GOAL = {  # what the zoo promises of each preset: metric -> (comparison, bound)
         for side in "ab"
         for metric, bound in {
             "identity_accuracy": (">=", 0.99),
-            "landmark_error": ("<=", 1.5),
-            "pose_error": ("<=", 2.0),
-            "psnr": (">=", 27.4),
-            "ssim": (">=", 0.86),
+            "landmark_error": ("<=", 1.0),
+            "pose_error": ("<=", 1.0),
+            "psnr": (">=", 28.0),
+            "ssim": (">=", 0.90),
         }.items()
     },
 }
