@@ -66,7 +66,7 @@ TABLE = {
     "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
     "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
     "provenance": Room(["errors"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),
-    "plots": Room(["errors", "provenance"], {"numpy", "tensorflow", "matplotlib"}),
+    "plots": Room(["errors", "provenance"], {"numpy", "tensorflow", "matplotlib", "PIL"}),
     "faces": Room(["errors", "data", "provenance", "progress"], {"numpy", "PIL", "mtcnn", "imageio_ffmpeg"}),
     "monitor": Room(["errors", "metrics", "plots"], {"keras", "numpy"}),
     "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),

@@ -445,7 +445,7 @@ def test_the_last_epochs_are_unwarped_and_have_a_course_of_their_own(folders):
     rate = model.optimizer._learning_rate
     at = [float(rate(epoch * steps)) for epoch in (0, 1.5, 2.999, 3.001, 4, 4.999)]
     np.testing.assert_allclose(at, [1e-3, 5e-4, 0, 5e-4, 2.5e-4, 0], atol=1e-7)
-    model, _, _ = prepared()
+    model, _, _ = prepared(unwarped_epochs=0)
     assert model.warped_steps == 0
     shorter = training._in_epochs(preset.training.model_copy(update={"epochs": 5, "unwarped_epochs": 2}), 10)
     assert (shorter.epochs, shorter.unwarped_epochs) == (10, 4)

@@ -195,7 +195,7 @@ def test_headlines_can_be_measured_again_from_the_weights():
     ("replaced", "complaint"),
     [
         (("latent_dim: 40", "latent_dims: 40"), r"unknown key `model.latent_dims`. Did you mean latent_dim"),
-        (("epochs:", "epoch:"), r"unknown key `training.epoch`. Did you mean epochs\?"),
+        (("epochs:", "epoch:"), r"unknown key `training.epoch`. Did you mean epochs, unwarped_epochs\?"),
         (("family: vae", "familly: vae"), r"unknown key `familly`. Did you mean family\?|key `family` is missing"),
         (("{name: adam,", "{name: adam, momentums: 1,"), r"unknown key `training.optimizers.optimizer.momentums`"),
         (("gated: true", "gatted: true"), r"unknown key `model.encoder.gatted`. Did you mean gated\?"),
