@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import data, losses, metrics, plots, presets, synthetic, zoo
+from keras_genzoo import data, losses, metrics, plots, presets, provenance, synthetic, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
@@ -413,10 +413,8 @@ def _rows(setting, calls):
     trained = _trained(missing, setting.jobs)
     for i, found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
         done |= {_key(run): {**run, **of} for run, of in zip(calls[i][0], found, strict=True)}
-        setting.partial.parent.mkdir(parents=True, exist_ok=True)
-        beside = setting.partial.with_suffix(".tmp")  # hours of work are not to be lost half-written
-        beside.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
-        beside.replace(setting.partial)
+        with provenance.aside(setting.partial) as temporary:  # hours of work are not to be lost half-written
+            temporary.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
     return [done[_key(run)] for runs, _ in calls for run in runs]
 
 
