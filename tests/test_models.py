@@ -125,9 +125,9 @@ class TestConformance:
                 start = model.get_weights()
             model.set_weights(start)
             optimizers = {key: keras.optimizers.SGD(1e-3) for key in model.OPTIMIZERS}
-            if dtype == policy == "mixed_float16":  # below the default, whose first steps overflow and are skipped
-                wrap = keras.optimizers.LossScaleOptimizer
-                optimizers = {key: wrap(value, initial_scale=64.0) for key, value in optimizers.items()}
+            if dtype == policy == "mixed_float16":  # far below the default, whose first steps overflow and are skipped
+                wrap = keras.optimizers.LossScaleOptimizer  # at 64 the conditional VAE's did from 20 of 3,000 starts
+                optimizers = {key: wrap(value, initial_scale=8.0) for key, value in optimizers.items()}
             model.compile(**optimizers)
             before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
             data = batch_of(family, mnist)
