@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from in_turn import Side, about, serve
+from in_turn import Side, about, fit_seconds, serve
 
 SIDES = ("keras_genzoo", "keras.io style", "PyTorch")
 GAMES = {  # each with the changes to dcgan_mnist's model
@@ -34,7 +34,7 @@ LATENT, BATCH, FILTERS, G_RATE, D_RATE = 64, 80, (128, 64), 1e-3, 2e-4  # dcgan_
 _WARM_UP = 10  # steps
 
 
-# === The sides: functions that train so many steps of a game ===
+# === The sides: functions that train so many steps of a game, and say how many seconds it took ===
 
 
 def keras_genzoo_side(game, images):
@@ -43,7 +43,7 @@ def keras_genzoo_side(game, images):
     preset = _preset(game)
     config = preset.training.model_copy(update={"steps_per_execution": 5})
     model, batches, _ = training.prepare(preset.model_copy(update={"training": config}))
-    return lambda steps: model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    return lambda steps: fit_seconds(model, batches, steps_per_epoch=steps)
 
 
 def keras_io_side(game, images):
@@ -59,7 +59,7 @@ def keras_io_side(game, images):
     build = keras_io_style.dcgan if game == "DCGAN" else keras_io_style.penalised
     model, arguments = build(preset, images)
     # As in its example, a step of fit holds all steps of D on one batch of real images.
-    return lambda steps: model.fit(**arguments, steps_per_epoch=steps // n_critic, epochs=1, verbose=0)
+    return lambda steps: fit_seconds(model, **arguments, steps_per_epoch=steps // n_critic)
 
 
 def pytorch_side(game, images):
@@ -109,6 +109,7 @@ def pytorch_side(game, images):
         return functional.softplus(-fake_logits).mean() if game == "DCGAN" else -fake_logits.mean()
 
     def train(steps):
+        start = time.perf_counter()
         order = torch.randperm(len(images))
         for i in range(steps):
             real = images[order[i * BATCH : (i + 1) * BATCH]]
@@ -120,6 +121,7 @@ def pytorch_side(game, images):
                 g_optimizer.zero_grad()
                 g_loss(real, fake).backward()
                 g_optimizer.step()
+        return time.perf_counter() - start
 
     return train
 
@@ -150,9 +152,7 @@ def work(side, game, steps, images):
 
     def turn():
         train(min(steps, _WARM_UP))
-        start = time.perf_counter()
-        train(steps)
-        return time.perf_counter() - start
+        return train(steps)
 
     serve(turn)
 

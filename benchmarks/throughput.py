@@ -1,8 +1,7 @@
 """Images per second of `fit` against keras.io-style models, start-up times, and what `sample` costs over its network.
 
-The sides of a comparison run in turn (A B A B ...) after a warm-up; medians are reported. Of `fit`, one epoch is timed,
-from its start to its last logs, without a progress bar. What `fit` does once per call (checks, copying an array) is
-not counted, on either side.
+The sides of a comparison run in turn (A B A B ...) after a warm-up; medians are reported. Of `fit`, one epoch is timed
+(`in_turn.fit_seconds`).
 
     python benchmarks/throughput.py --json benchmarks/results/throughput.json
     python benchmarks/throughput.py --parts sweep --rounds 3      # how presets choose jit_compile, steps_per_execution
@@ -23,6 +22,7 @@ from statistics import median
 import keras
 import keras_io_style
 import tensorflow as tf
+from in_turn import fit_seconds
 
 import keras_genzoo
 from keras_genzoo import data, presets, training
@@ -58,24 +58,14 @@ def measure_sweep(name, rounds, steps):
     return race(name, runs, steps * preset.training.batch_size, rounds)
 
 
-class Clock(keras.callbacks.Callback):
-    """The `seconds` of the last epoch."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds = time.perf_counter() - self.start
-
-
 def race(name, runs, n_images, rounds):
     """Times an epoch of each (model, fit arguments) in turn: rates, and ratios of the first one's to each."""
-    rates, clock = {key: [] for key in runs}, Clock()
+    rates = {key: [] for key in runs}
     for i in range(rounds + 1):
         for key, (model, arguments) in runs.items():
-            model.fit(**arguments, epochs=1, verbose=0, callbacks=[clock])
+            seconds = fit_seconds(model, **arguments)
             if i:  # the first round traces and compiles
-                rates[key].append(n_images / clock.seconds)
+                rates[key].append(n_images / seconds)
                 print(f"{name} round {i} of {rounds}: {key} {rates[key][-1]:,.0f} images/s", file=sys.stderr)
     first, rows = rates[next(iter(runs))], {}
     for key, (model, _) in runs.items():

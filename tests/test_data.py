@@ -353,6 +353,20 @@ def test_stream_noise_is_of_the_epoch_and_the_batch():
 # === Bad input ===
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: data.load("mnist", "train"),
+        lambda: data.load("mnist", "test"),
+        lambda: data.stream("mnist", batch_size=64)[0],
+        lambda: data.stream("mnist", other="mnist", batch_size=64)[0],
+    ],
+)
+def test_no_tuner_keeps_fit_waiting(make):
+    """Closing an iterator waits for TensorFlow's tuner, which sleeps as long again as the iterator has lived."""
+    assert make().options().autotune.enabled is False
+
+
 def test_unknown_split():
     with pytest.raises(ZooError, match=r"mnist has the splits train, test\. Received: 'validation'"):
         data.load("mnist", "validation")
