@@ -7,6 +7,7 @@ MNIST is bundled, so that all of them run anywhere.
 """
 
 import concurrent.futures
+import hashlib
 import json
 import math
 import multiprocessing
@@ -409,17 +410,21 @@ def _rows(setting, calls):
     `calls`: pairs of runs, dicts that tell one from all others, and the arguments of `_mode_counts` that train them.
     """
     done = _read_partial(setting)
-    missing = {i: arguments for i, (runs, arguments) in enumerate(calls) if any(_key(run) not in done for run in runs)}
+    keys = [[_key(run, arguments) for run in runs] for runs, arguments in calls]
+    missing = {i: arguments for i, (_, arguments) in enumerate(calls) if not done.keys() >= set(keys[i])}
     trained = _trained(missing, setting.jobs)
     for i, found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
-        done |= {_key(run): {**run, **of} for run, of in zip(calls[i][0], found, strict=True)}
+        done |= {key: {**run, **of} for key, run, of in zip(keys[i], calls[i][0], found, strict=True)}
         with provenance.aside(setting.partial) as temporary:  # hours of work are not to be lost half-written
             temporary.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
-    return [done[_key(run)] for runs, _ in calls for run in runs]
+    return [done[key] for of_call in keys for key in of_call]
 
 
-def _key(run):
-    return " ".join(map(str, run.values()))
+def _key(run, arguments):
+    """Of a run and all that it was trained with: one of another preset's networks is not this one."""
+    options = {key: value for key, value in arguments.items() if key != "runs"}
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+    return " ".join([*map(str, run.values()), digest[:8]])
 
 
 def _read_partial(setting):

@@ -199,6 +199,20 @@ def test_seeds_go_on_from_those_that_are_done(tmp_path, monkeypatch):
     assert list((tmp_path / "out").glob("*.partial.*")) == []
 
 
+def test_runs_of_other_networks_are_trained_anew(tmp_path, monkeypatch):
+    setting, trained = studies.Setting(1, 0, False, tmp_path / "study.partial.json", 1), []
+
+    def counted(runs, units):
+        trained.append(units)
+        return [{"modes": units}]
+
+    monkeypatch.setattr(studies, "_mode_counts", counted)
+    for units in (8, 8, 16):
+        rows = studies._rows(setting, [([{"seed": 0}], {"runs": [(1e-3, 0)], "units": units})])
+        assert rows == [{"seed": 0, "modes": units}]
+    assert trained == [8, 16]
+
+
 @pytest.mark.parametrize(
     ("name", "epochs", "complaint"),
     [
