@@ -24,7 +24,7 @@ def test_a_swap_is_learned_without_pairs(tiny):
     (a, _), (_, b) = people(1_500, seed=0), people(1_500, seed=1)
     model = tiny(
         "face_swap",
-        learning_rate=3e-3,
+        learning_rate=1e-3,  # with 3e-3 the decoder of b stayed blank from two starts of six
         latent_dim=8,
         encoder={"name": "face_encoder", "filters": [8, 16], "channels": 16},
         decoder={"name": "face_decoder", "filters": [16]},
