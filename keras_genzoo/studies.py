@@ -416,7 +416,7 @@ def _rows(setting, calls):
     for i, found in track(trained, "training", verbose=setting.verbose, total=len(missing)):
         done |= {key: {**run, **of} for key, run, of in zip(keys[i], calls[i][0], found, strict=True)}
         with provenance.aside(setting.partial) as temporary:  # hours of work are not to be lost half-written
-            temporary.write_text(json.dumps({"epochs": setting.epochs, "seed": setting.seed, "done": done}))
+            temporary.write_text(json.dumps(done))
     return [done[key] for of_call in keys for key in of_call]
 
 
@@ -428,12 +428,11 @@ def _key(run, arguments):
 
 
 def _read_partial(setting):
-    """Runs that an interrupted study of the same epochs and seed has done, by their keys."""
+    """Runs that an interrupted study has done, by their keys."""
     try:
-        stored = json.loads(setting.partial.read_text())
+        return json.loads(setting.partial.read_text())
     except (OSError, json.JSONDecodeError):
         return {}
-    return stored["done"] if (stored["epochs"], stored["seed"]) == (setting.epochs, setting.seed) else {}
 
 
 def _trained(calls, jobs):

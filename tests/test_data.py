@@ -350,9 +350,6 @@ def test_stream_noise_is_of_the_epoch_and_the_batch():
     assert abs(correlations).max() < 5 / math.sqrt(78_400)
 
 
-# === Bad input ===
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -365,6 +362,9 @@ def test_stream_noise_is_of_the_epoch_and_the_batch():
 def test_no_tuner_keeps_fit_waiting(make):
     """Closing an iterator waits for TensorFlow's tuner, which sleeps as long again as the iterator has lived."""
     assert make().options().autotune.enabled is False
+
+
+# === Bad input ===
 
 
 def test_unknown_split():
