@@ -214,9 +214,13 @@ def mlp_discriminator(
     maxout: int = 1,
     norm: Literal["spectral", "none"] = "none",
     dropout: float = 0.0,
+    frequencies: int = 0,
 ):
     """Images -> dense layers of `units` -> one logit.
 
+    `frequencies`: beside the images' values x, moved to [-1, 1], the layers see sin and cos of 2^k pi x for k <
+    frequencies (Mildenhall et al. 2020, eq. 4): of a few coordinates dense layers learn the coarse first, and detail
+    late or never (Tancik et al. 2020). 0: the values in [0, 1] alone.
     `maxout`: of so many linear pieces per unit the largest (Goodfellow et al. 2013), in place of the activation.
     `dropout`: a rate in [0, 1) after each layer.
     """
@@ -225,9 +229,15 @@ def mlp_discriminator(
         raise ValueError(f"`norm` must be 'spectral' or 'none'. Received: {norm!r}")
     if maxout < 1:
         raise ValueError(f"`maxout` must be >= 1. Received: {maxout}")
+    if frequencies < 0:
+        raise ValueError(f"`frequencies` must be >= 0. Received: {frequencies}")
 
     images = keras.Input(image_shape, name="images")
-    h = layers.Flatten(dtype=dtype)(images)
+    h = layers.Flatten(dtype="float32" if frequencies else dtype)(images)
+    if frequencies:  # in float32: the last wave's phase is what half precision would round away
+        x = 2 * h - 1
+        waves = [wave(2**k * math.pi * x) for k in range(frequencies) for wave in (ops.sin, ops.cos)]
+        h = layers.Concatenate(dtype="float32")([x, *waves])
     for i, width in enumerate(units):
         h = _bounded(layers.Dense(width * maxout, dtype=dtype, name=f"hidden_{i}"), norm, dtype)(h)
         if maxout > 1:

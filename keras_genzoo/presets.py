@@ -47,6 +47,7 @@ class OptimizerConfig(_Section):
     # cosine: from learning_rate to 0 over the whole training; over its unwarped epochs anew, from half of it
     schedule: Literal["constant", "cosine"] = "constant"
     beta_1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    beta_2: Annotated[float, Field(ge=0, lt=1)] | None = None
     clipnorm: Annotated[float, Field(gt=0)] | None = None
 
 

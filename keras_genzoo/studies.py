@@ -463,9 +463,9 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _mode_counts(name, runs, epochs, *, cosine=False, batch_size=_GAN_BATCH, **options):
-    """What `metrics.mode_coverage` finds after each of the runs `(learning_rate, seed)` of one GAN; with `cosine`, the
-    rate falls to 0 from epoch to epoch.
+def _mode_counts(name, runs, epochs, *, cosine=False, batch_size=_GAN_BATCH, betas=(0.5, 0.999), **options):
+    """What `metrics.mode_coverage` finds after each of the runs `(learning_rate, seed)` of one GAN, by Adam with these
+    betas; with `cosine`, the rate falls to 0 from epoch to epoch.
 
     The compiled step serves all of them: a run begins with the fresh weights of a twin, and optimizers at zero.
     """
@@ -486,7 +486,7 @@ def _mode_counts(name, runs, epochs, *, cosine=False, batch_size=_GAN_BATCH, **o
         )
 
     gan, found = fresh(runs[0][1]), []
-    optimizers = [keras.optimizers.Adam(1e-3, beta_1=0.5) for _ in gan.OPTIMIZERS]
+    optimizers = [keras.optimizers.Adam(1e-3, *betas) for _ in gan.OPTIMIZERS]
     # XLA: many small operations, and one compilation for all runs.
     gan.compile(**dict(zip(gan.OPTIMIZERS, optimizers, strict=True)), steps_per_execution=130, jit_compile=True)
     for rate, seed in runs:
@@ -547,7 +547,7 @@ def seeds(setting, *, names=tuple(synthetic.MIXTURES), n_seeds=10):
         epochs_of[name] = preset.training.epochs if setting.epochs == _OF_THE_PRESET else setting.epochs
         shared = {
             "name": name, "epochs": epochs_of[name], "cosine": optimizer.schedule == "cosine",
-            "batch_size": preset.training.batch_size, **preset.model,
+            "batch_size": preset.training.batch_size, "betas": (optimizer.beta_1, optimizer.beta_2), **preset.model,
         }  # fmt: skip
         for seed in range(setting.seed, setting.seed + n_seeds):
             calls.append(([{"data": name, "seed": seed}], {**shared, "runs": [(optimizer.learning_rate, seed)]}))

@@ -62,6 +62,10 @@ CASES = {
     "mlp_discriminator": (
         {"name": "mlp_discriminator", "units": [3], "maxout": 2, "dropout": 0.2}, {}, 390 + 4, 394
     ),
+    # 64*(1+2*2) inputs: x, two sines, two cosines; 320*3+3, 3+1
+    "mlp_discriminator with waves": (
+        {"name": "mlp_discriminator", "units": [3], "frequencies": 2}, {}, 963 + 4, 967
+    ),
     # 64*3+3, 3+1, and one vector per layer: 3, 1
     "mlp_discriminator spectral": (
         {"name": "mlp_discriminator", "units": [3], "norm": "spectral"}, {}, 195 + 4 + 4, 199
@@ -72,14 +76,6 @@ CASES = {
         18 + 8 + 36 + 8 + 99 + 16, 177,
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def fixed_weights():
-    """The same initial weights in every run, whatever ran before."""
-    keras.utils.set_random_seed(0)
-    yield
-    tf.random.set_seed(None)
 
 
 INPUT = {  # of the builders whose input is not images
@@ -335,11 +331,23 @@ def test_discriminator_normalises_all_convolutions_but_the_first():
     assert order == ["Conv2D", "LeakyReLU", *block, *block, "Flatten", "Dense", "Reshape"]
 
 
+def test_waves_of_an_mlp_discriminator():
+    """What its first layer sees of the values 0, 1/2, 5/8, moved to -1, 0, 1/4: themselves, and waves of 1 and 2 pi."""
+    spec = {"name": "mlp_discriminator", "units": [1], "frequencies": 2, "activation": "linear"}
+    network = networks.build(spec, image_shape=(1, 3, 1))
+    seen = keras.Model(network.inputs, network.get_layer("hidden_0").input)(np.reshape([0, 0.5, 0.625], (1, 1, 3, 1)))
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(
+        seen[0], [-1, 0, 0.25, 0, 0, half, -1, 1, half, 0, 0, 1, 1, 1, 0], atol=1e-6
+    )  # x, sin pi x, cos pi x, sin 2 pi x, cos 2 pi x
+
+
 def test_mlp_discriminators_refuse_what_they_cannot_do():
     for options, complaint in (
         ({"norm": "batch"}, r"`norm` must be 'spectral' or 'none'. Received: 'batch'"),
         ({"maxout": 0}, r"`maxout` must be >= 1. Received: 0"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\). Received: 1.0"),
+        ({"frequencies": -1}, r"`frequencies` must be >= 0. Received: -1"),
     ):
         with pytest.raises(ValueError, match=complaint):
             networks.build({"name": "mlp_discriminator", "units": [3], **options}, image_shape=SQUARE)
