@@ -169,6 +169,25 @@ def vae_race_table(results):
     return "\n".join(lines)
 
 
+def seeds_table(results, name=None):
+    """Presets of points trained from several seeds in Markdown, from `study seeds`: all of them, or the one `name`."""
+    rows = [row for row in results["rows"] if name in (None, row["data"])]
+    lines = ["| preset | seeds | modes, the least | high quality | reverse KL |", "|---|---|---|---|---|"]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        runs = [row for row in rows if row["data"] == data]
+        quality, divergence = ([run[key] for run in runs] for key in ("high_quality", "reverse_kl"))
+        lines.append(
+            f"| `{data}` | {len(runs)} | **{min(run['modes'] for run in runs)}** "
+            f"| **{_mean(quality):.1%}** ({min(quality):.1%} to {max(quality):.1%}) "
+            f"| **{_mean(divergence):.4f}** ({min(divergence):.4f} to {max(divergence):.4f}) |"
+        )
+    return "\n".join([*lines, "", "Mean of the seeds; the least and the greatest. 2,500 samples of each."])
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
 def _circumstances(about):
     """The date, the cores and the versions beside a result."""
     return f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}"
@@ -192,13 +211,17 @@ def updated(text, marker, table, *, origin):
 def documents(root):
     """Every generated document of a checkout: path -> text as it should be."""
     root = Path(root)
-    expected = {}
+    expected, seeds = {}, _results(root, "seeds")
     for name in presets.names():
         preset = presets.find(name)
         card = preset.folder / presets.CARD_FILE
-        expected[card] = updated(card.read_text(), "metrics", metrics_table(preset), origin=card)
+        text = updated(card.read_text(), "metrics", metrics_table(preset), origin=card)
+        if any(row["data"] == name for row in seeds["rows"]):
+            text = updated(text, "seeds", seeds_table(seeds, name), origin=card)
+        expected[card] = text
     readme = root / "README.md"
     text = updated(readme.read_text(), "presets", presets_table(), origin=readme)
+    text = updated(text, "seeds", seeds_table(seeds), origin=readme)
     expected[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
     benchmarks = root / "benchmarks/README.md"
     text = benchmarks.read_text()

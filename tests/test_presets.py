@@ -121,6 +121,14 @@ def test_generated_documents_have_not_drifted():
         assert path.read_text() == text, f"{path} is out of date: run `make cards`"
 
 
+def test_seeds_are_told_by_their_mean_and_by_the_worst():
+    runs = [("grid2d", 25, 0.98, 0.002), ("grid2d", 24, 0.99, 0.004), ("ring2d", 8, 1.0, 0.0)]
+    rows = [dict(zip(("data", "modes", "high_quality", "reverse_kl"), run, strict=True)) for run in runs]
+    table = cards.seeds_table({"rows": rows}, "grid2d").splitlines()
+    assert table[2:-2] == ["| `grid2d` | 2 | **24** | **98.5%** (98.0% to 99.0%) | **0.0030** (0.0020 to 0.0040) |"]
+    assert len(cards.seeds_table({"rows": rows}).splitlines()) == len(table) + 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_row_has_as_many_cells_as_its_head(name):
     """A `|` of a formula would open a cell of its own."""
