@@ -148,6 +148,7 @@ def work(side, game, steps, images):
     what a process that waits has in memory may have gone by its next turn.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command `keras-genzoo` has it, for both Keras sides
     train = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pytorch_side}[side](game, images)
 
     def turn():

@@ -204,6 +204,7 @@ def _check(preset):
 def work(side, folder, epochs):
     """A side's process: trains an epoch in each turn, and answers with its seconds and its test ELBO."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command `keras-genzoo` has it, for both Keras sides
     epoch, loss = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pythae_side}[side](folder, epochs)
 
     def turn():

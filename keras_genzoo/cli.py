@@ -28,7 +28,10 @@ _DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 def main(argv=None):
     """Entry point: returns the exit status. Bad input: one line on stderr and 2."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    # Before TensorFlow is imported, which by itself leaves oneDNN off on processors without AVX-512, where `train` is a
+    # fifth to two thirds faster with it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     arguments = _parser().parse_args(argv)
     try:
         status = arguments.run(arguments) or 0

@@ -1,6 +1,7 @@
 """The command as a user calls it: argv in, exit status, stdout and stderr out."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_list_is_a_table_and_json(capsys):
     for row in rows:
         line = next(line for line in table.splitlines() if line.split()[:1] == [row["name"]])
         assert f"{row['parameters']:,}" in line
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_tensorflow_is_given_onednn_but_where_it_was_told_otherwise(given, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")  # conftest's
+    if given:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    assert cli.main(["list"]) == 0
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == (given or "1")
 
 
 def test_info(capsys):
