@@ -7,6 +7,7 @@ when a table and its source drift apart.
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 from keras_genzoo import presets
 from keras_genzoo.errors import ZooError
@@ -178,14 +179,10 @@ def seeds_table(results, name=None):
         quality, divergence = ([run[key] for run in runs] for key in ("high_quality", "reverse_kl"))
         lines.append(
             f"| `{data}` | {len(runs)} | **{min(run['modes'] for run in runs)}** "
-            f"| **{_mean(quality):.1%}** ({min(quality):.1%} to {max(quality):.1%}) "
-            f"| **{_mean(divergence):.4f}** ({min(divergence):.4f} to {max(divergence):.4f}) |"
+            f"| **{fmean(quality):.1%}** ({min(quality):.1%} to {max(quality):.1%}) "
+            f"| **{fmean(divergence):.4f}** ({min(divergence):.4f} to {max(divergence):.4f}) |"
         )
     return "\n".join([*lines, "", "Mean of the seeds; the least and the greatest. 2,500 samples of each."])
-
-
-def _mean(values):
-    return sum(values) / len(values)
 
 
 def _circumstances(about):
