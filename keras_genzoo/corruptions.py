@@ -161,8 +161,8 @@ def warped_pair(x, *, warp, tint, seed, weights=None, strength=1.0):
         tint: By how much contrast changes at most, and brightness by half as much, >= 0.
         seed: A `keras.random.SeedGenerator`.
         weights: Of pixels, `(batch, H, W, 1)`, which move as the target does; or None.
-        strength: A scalar in [0, 1], by which everything but the flip is lessened; at 0 seen and target are x, or x
-            mirrored, to the pixel: resampling is what blurs a turned target.
+        strength: A scalar in [0, 1], by which everything but flip and shift is lessened. At 0 shifts are of whole
+            pixels, and seen and target are x, or x mirrored, to the pixel: resampling is what blurs a turned target.
 
     Returns:
         `(seen, target, weights)`, float32 in [0, 1], shaped as given.
@@ -174,8 +174,9 @@ def warped_pair(x, *, warp, tint, seed, weights=None, strength=1.0):
     rows = ops.linspace(-0.5, 0.5, height)[None, :, None]
     columns = ops.linspace(-0.5, 0.5, width)[None, None, :] * mirror
     # Where each pixel of the target comes from, in sides of the image from its centre.
-    from_rows = scale * (ops.cos(angle) * rows + ops.sin(angle) * columns) + strength * 0.05 * u[2]
-    from_columns = scale * (ops.cos(angle) * columns - ops.sin(angle) * rows) + strength * 0.05 * u[3]
+    shifts = [_whole(0.05 * u[2], height, strength), _whole(0.05 * u[3], width, strength)]
+    from_rows = scale * (ops.cos(angle) * rows + ops.sin(angle) * columns) + shifts[0]
+    from_columns = scale * (ops.cos(angle) * columns - ops.sin(angle) * rows) + shifts[1]
     push = strength * warp * random.normal((batch, _GRID, _GRID, 2), dtype="float32", seed=seed)
     push = ops.einsum("bhlc,wl->bhwc", ops.einsum("hk,bklc->bhlc", _between(height), push), _between(width))
     colour = strength * random.uniform((2, batch, 1, 1, channels), -tint, tint, dtype="float32", seed=seed)
@@ -187,6 +188,12 @@ def warped_pair(x, *, warp, tint, seed, weights=None, strength=1.0):
 
 
 _GRID = 5
+
+
+def _whole(shift, size, strength):
+    """A shift in sides of the image, drawn to the nearest of whole pixels as far as strength is short of 1."""
+    whole = ops.round(shift * (size - 1)) / (size - 1)
+    return whole + strength * (shift - whole)
 
 
 def _between(size):

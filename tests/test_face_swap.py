@@ -226,16 +226,23 @@ class TestWarping:
         share = (target.mean((1, 2, 3)) - dark) / (bright - dark)
         assert np.all(np.abs(share - 0.5) < 0.08)
 
-    def test_without_strength_images_are_as_they_were_but_for_the_flip(self):
-        a = np.random.default_rng(0).random((16, 28, 28, 1), "float32")
+    def test_without_strength_images_are_as_they_were_but_for_flip_and_shift(self):
+        """A shift is of whole pixels, at most 5 % of the sides: nothing is blurred. Beyond the border pixels go on."""
+        a = np.random.default_rng(0).random((64, 28, 28, 1), "float32")
         options = {"warp": 0.05, "tint": 0.1, "strength": 0.0, "seed": keras.random.SeedGenerator(0)}
         seen, target, _ = corruptions.warped_pair(a, **options)
         np.testing.assert_array_equal(seen, target)
-        target = target.numpy()
-        flipped = [np.abs(image - x).max() > 0.1 for image, x in zip(target, a, strict=True)]
-        assert 2 < sum(flipped) < 14
-        for image, x, turned in zip(target, a, flipped, strict=True):
-            np.testing.assert_allclose(image, x[:, ::-1] if turned else x, atol=1e-4)
+        found = []
+        for image, x in zip(target.numpy(), a, strict=True):
+            edged = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
+            for mirror in (False, True):
+                of = edged[:, ::-1] if mirror else edged
+                for down, right in np.ndindex(3, 3):
+                    if np.allclose(image, of[down : down + 28, right : right + 28], atol=1e-4):
+                        found.append((mirror, down, right))
+        assert len(found) == len(a)  # each exactly one
+        assert {mirror for mirror, *_ in found} == {False, True}
+        assert len(set(found)) > 12  # of 2 x 3 x 3
 
     def test_weights_move_with_the_target(self):
         image = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")
