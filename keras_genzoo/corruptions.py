@@ -162,7 +162,7 @@ def warped_pair(x, *, warp, tint, seed, weights=None, strength=1.0):
         seed: A `keras.random.SeedGenerator`.
         weights: Of pixels, `(batch, H, W, 1)`, which move as the target does; or None.
         strength: A scalar in [0, 1], by which everything but flip and shift is lessened. At 0 shifts are of whole
-            pixels, and seen and target are x, or x mirrored, to the pixel: resampling is what blurs a turned target.
+            pixels, and seen and target show the pixels of x as they are: resampling is what blurs a turned target.
 
     Returns:
         `(seen, target, weights)`, float32 in [0, 1], shaped as given.

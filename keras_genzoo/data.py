@@ -9,6 +9,7 @@ import functools
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import socket
 import urllib.parse
@@ -50,6 +51,7 @@ STATIC_MNIST = "binarized_mnist"  # Larochelle & Murray 2011: binarised once and
 _PACKED = "binarized_mnist_packed.npz"  # its pixels as bits, `(n, 98)` bytes per split
 _PACKED_SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # TFDS' names: the file's
 
+LANDMARKS = "face_landmarks"  # the key of a PNG's text, see `landmarks_text`
 # Two people who do not exist, rendered with ICT-FaceKit: the two data sets of a face swap.
 RENDERED_FACES = {"rendered_faces_a": "a", "rendered_faces_b": "b"}
 _RENDERED, _RENDERED_SIDE = Path("faces", "faces_ab.npz"), 96  # pixels
@@ -145,18 +147,24 @@ def stream(
     image_shape=None,
     resize="crop",
     n_held_out=0,
+    factors=None,
 ):
     """The training split without end, from the start of epoch `first_epoch`, in full batches; for resumable runs.
 
     The last `n_held_out` images are left out. With `other`, a second data set, batches are pairs of a batch of each,
-    in orders of their own; an epoch has as many as the smaller set fills.
+    in orders of their own; an epoch has as many as the smaller set fills. `factors`, an array of rows for each set, go
+    with their images: each part of a batch is then a dict of `images` and `factors`.
 
     Fewer images than `batch_size` are one batch. Epoch e is the same whether the stream began at 0 or at e. Returns
     `(dataset, batches per epoch)`.
     """
+    if labels and factors is not None:
+        raise ZooError("Images go with `labels` or with `factors`, not with both")
     sets = []
-    for part in (name,) if other is None else (name, other):
+    for i, part in enumerate((name,) if other is None else (name, other)):
         images, targets = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
+        if factors is not None:
+            targets = factors[i]
         if n_held_out >= len(images):
             raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
         kept = slice(len(images) - n_held_out)
@@ -166,7 +174,7 @@ def stream(
     streams = [
         _pipeline(
             images,
-            targets if labels else None,
+            targets if labels or factors is not None else None,
             tf.data.Dataset.counter(start=first_epoch),
             batch_size=batch_size,
             binarize=binarize,
@@ -177,6 +185,8 @@ def stream(
         )
         for i, (images, targets) in enumerate(sets)
     ]
+    if factors is not None:
+        streams = [part.map(lambda images, known: {"images": images, "factors": known}) for part in streams]
     return streams[0] if other is None else tf.data.Dataset.zip(tuple(streams)), fewest // batch_size
 
 
@@ -189,19 +199,27 @@ def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
     if str(name).startswith(FOLDER):
         if image_shape is None:
             raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
-        return _from_folder(name.removeprefix(FOLDER), split, tuple(image_shape), resize)
+        return _from_folder(name.removeprefix(FOLDER), split, tuple(image_shape), resize)[:2]
     if name in RENDERED_FACES:
         shape = tuple(image_shape) if image_shape else None
         return _rendered_faces(_rendered(name, split, data_dir), RENDERED_FACES[name], split, shape), None
     return _arrays(name, split, _data_dir(data_dir))
 
 
-def face_marks(name, split, *, data_dir=None, image_shape):
-    """Where the faces of `arrays(name, split)` are, of the rendered people: `(landmarks, pose)`, float32.
+def face_marks(name, split, *, data_dir=None, image_shape, resize="crop"):
+    """Where the faces of `arrays(name, split)` are: `(landmarks, pose)`, float32, each None where it is not known.
 
-    Landmarks are `(n, 68, 2)`, x and y in pixels of images of `image_shape`, in iBUG order; pose is `(n, 3)`: yaw,
-    pitch and roll in degrees. Image i of the test splits of both people has the same pose.
+    Landmarks are `(n, points, 2)`, x and y in pixels of images of `image_shape`. The rendered people have 68, in iBUG
+    order, and a pose, `(n, 3)`: yaw, pitch and roll in degrees; image i of the test splits of both has the same pose. A
+    folder has the five that `faces.extract` writes into its files, if all of them carry it.
     """
+    if str(name).startswith(FOLDER):
+        landmarks = _from_folder(name.removeprefix(FOLDER), split, tuple(image_shape), resize)[2]
+        if landmarks is None:
+            return None, None
+        return landmarks * np.array([image_shape[1], image_shape[0]], "float32") - 0.5, None
+    if name not in RENDERED_FACES:
+        return None, None
     with np.load(_rendered(name, split, data_dir)) as stored:
         key = f"{split}_{RENDERED_FACES[name]}"
         landmarks, pose = (stored[f"{key}_{what}"].astype("float32") for what in ("landmarks68", "pose"))
@@ -277,7 +295,10 @@ def _pipeline(images, targets, epochs, *, batch_size, binarize, shuffle, seed, d
             x = tf.cast(tf.random.stateless_uniform(tf.shape(x), noise_seed) < x, "float32")
         if drop_remainder:
             x = tf.ensure_shape(x, (batch_size, *images.shape[1:]))
-        return x if labels is None else (x, tf.gather(labels, indices))
+        if labels is None:
+            return x
+        y = tf.gather(labels, indices)
+        return x, tf.ensure_shape(y, (batch_size, *targets.shape[1:])) if drop_remainder else y
 
     # TensorFlow 2.21's tuner sleeps through an iterator's end: a fit of 6 s would return after 10, when it wakes next.
     options = tf.data.Options()
@@ -408,7 +429,7 @@ def _from_folder(path, split, image_shape, resize):
     # Of both splits together, or a class that one lacks would shift the numbers of the others.
     classes = sorted({name.parts[0] for name in within.values() if len(name.parts) > 1})
     stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in chosen)
-    images, readable, broken = _decoded(stamps, image_shape, resize)
+    images, readable, broken, landmarks = _decoded(stamps, image_shape, resize)
     if broken:
         listed = "\n".join(f"  {file}: {error}" for file, error in broken)
         warnings.warn(f"{root}: skipped {len(broken)} of {len(chosen)} files:\n{listed}", stacklevel=2)
@@ -419,7 +440,7 @@ def _from_folder(path, split, image_shape, resize):
     if len(classes) > 1 and all(len(name.parts) > 1 for name in within.values()):
         labels = np.array([classes.index(within[Path(file)].parts[0]) for file in readable], "int64")
         labels.setflags(write=False)
-    return images, labels
+    return images, labels, landmarks
 
 
 def _share(files, split):
@@ -435,23 +456,55 @@ def _share(files, split):
 
 @functools.lru_cache(maxsize=4)  # two people, two splits
 def _decoded(stamps, image_shape, resize):
-    """`(images, files they are from, [(file, error)])` of `(file, mtime, size)`: a file that changed is read again."""
+    """`(images, files they are from, [(file, error)], landmarks)` of `(file, mtime, size)`: a file that changed is read
+    again. Landmarks are in sides of the image, None unless all files have as many.
+    """
     from PIL import Image  # only folders need it
 
-    images, readable, broken = [], [], []
+    images, readable, broken, landmarks = [], [], [], []
     for file, _, _ in stamps:
         try:
             with Image.open(file) as image:
-                images.append(_fitted(image, image_shape, resize))
+                points, fitted = _landmarks(image), _fitted(image, image_shape, resize)
         except Exception as error:  # whatever a damaged file makes Pillow raise, the others are fine
             broken.append((file, " ".join(str(error).split()) or type(error).__name__))
         else:
             readable.append(file)
+            images.append(fitted)
+            landmarks.append(points)
     if not images:
-        return None, readable, broken
+        return None, readable, broken, None
     images = np.stack(images)
     images.setflags(write=False)
-    return images, readable, broken
+    without = [file for file, points in zip(readable, landmarks, strict=True) if points is None]
+    if 0 < len(without) < len(readable):
+        warnings.warn(
+            f"{len(without)} of {len(readable)} files carry no landmarks, so that those of the others are not used. "
+            f"The first: {without[0]}",
+            stacklevel=2,
+        )
+    same = not without and len({points.shape for points in landmarks}) == 1
+    return images, readable, broken, np.stack(landmarks) if same else None
+
+
+def landmarks_text(points, pixels):
+    """What a PNG says of the face in it: x and y of its points, `(n, 2)` in sides of the image, and of which pixels."""
+    return json.dumps({"points": np.round(points, 4).tolist(), "pixels": zlib.crc32(np.ascontiguousarray(pixels))})
+
+
+def _landmarks(image):
+    """The points that a Pillow image carries, `(n, 2)` float32; None where it has none, or was changed since.
+
+    Programs that crop or mirror a picture keep what it says.
+    """
+    try:
+        said = json.loads(getattr(image, "text", {})[LANDMARKS])
+        points = np.array(said["points"], "float32")
+        if said["pixels"] != zlib.crc32(np.ascontiguousarray(image)):
+            return None
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):  # anything may stand there
+        return None
+    return points if points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() else None
 
 
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",

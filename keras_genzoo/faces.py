@@ -72,6 +72,9 @@ def detector():
 def extract(source, out, *, size=128, every=False, detect=None, verbose=True):
     """Cuts the faces out of a folder of pictures: upright squares `out/NAME.png`, ready to train a face swap with.
 
+    Each file keeps the five points of its face, as text in the PNG: `train` learns from them which faces of two people
+    look the same way.
+
     Args:
         source: Folder of PNG, JPEG and WebP files, at any depth; or one such file.
         out: Folder to write; it is made.
@@ -100,7 +103,9 @@ def extract(source, out, *, size=128, every=False, detect=None, verbose=True):
         stem = file.stem if root.is_file() else "_".join(file.relative_to(root).with_suffix("").parts)
         for i, face in enumerate(large if every else large[:1]):
             crop = cut_out(pixels, face.points, size)
-            provenance.write_image(crop, out / (f"{stem}_{i + 1}.png" if i else f"{stem}.png"), marked=False)
+            name = f"{stem}_{i + 1}.png" if i else f"{stem}.png"
+            text = {data.LANDMARKS: data.landmarks_text(points_in_crop(face.points), crop)}
+            provenance.write_image(crop, out / name, marked=False, text=text)
             counts["written"] += 1
     return dict(counts)
 
@@ -157,6 +162,11 @@ def swap(model, source, out, *, to="b", colour_match=True, visible=True, credent
 def cut_out(pixels, points, size):
     """The square around a face, turned upright: uint8 `(size, size, 3)`."""
     return _warped(pixels, np.linalg.inv(_to_crop(points, size)), (size, size))
+
+
+def points_in_crop(points):
+    """Where points of a picture lie in its crop, x and y in sides of it: `(5, 2)`, near `TEMPLATE`."""
+    return np.column_stack([points, np.ones(len(points))]) @ _to_crop(points, 1)[:2].T
 
 
 def put_back(model, pixels, points, *, to, colour_match=True):

@@ -70,7 +70,7 @@ class TrainingConfig(_Section):
     optimizers: dict[str, OptimizerConfig]  # argument of the model's compile -> optimizer
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None  # a preset of the same networks, trained on from its weights
-    unwarped_epochs: Annotated[int, Field(ge=0)] = 0  # of a face swap: the last so many, without its augmentation
+    unwarped_epochs: Annotated[int, Field(ge=0)] = 0  # of a face swap: the last so many, see warped_steps
     steps_per_execution: Annotated[int, Field(ge=1)] = 1
     jit_compile: bool = False
     monitor: MonitorConfig | None = None  # of a GAN; the last images of the training split are then held out

@@ -28,7 +28,7 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 _PATTERN = re.compile(r"https?://cv\.iptc\.org/newscodes/digitalsourcetype/(\w+)")
 
 
-def write_image(pixels, path, *, marked=True, credential=None):
+def write_image(pixels, path, *, marked=True, credential=None, text=None):
     """Writes an image, with its provenance where `marked`; the file is written aside and renamed.
 
     Args:
@@ -36,6 +36,7 @@ def write_image(pixels, path, *, marked=True, credential=None):
         path: `.png`, `.jpg`, `.jpeg` or `.webp`.
         marked: False of a picture in which nothing is made: it gets neither mark nor manifest.
         credential: `(certificate, private key)`, paths of PEM files, to sign a C2PA manifest with; None: no manifest.
+        text: Of a PNG, what else to say in it: a dict of key and text.
 
     Raises:
         ZooError: Another suffix, a folder that cannot be written, a full disk, a bad certificate.
@@ -47,9 +48,10 @@ def write_image(pixels, path, *, marked=True, credential=None):
     if suffix not in IMAGES:
         raise ZooError(f"An image is written as {', '.join(IMAGES)}. Received: {str(path)!r}")
     options = {} if suffix == ".png" else {"quality": 95}
-    if marked and suffix == ".png":
+    if suffix == ".png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt(_PNG_KEY, _XMP)
+        for key, said in {**({_PNG_KEY: _XMP} if marked else {}), **(text or {})}.items():
+            options["pnginfo"].add_itxt(key, said)
     elif marked:
         options["xmp"] = _XMP.encode()
     with aside(path) as temporary:

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from keras_genzoo import plots, presets, synthetic, zoo
-from keras_genzoo.data import RENDERED_FACES, as_seen, face_marks, full_name, stream, to_unit
+from keras_genzoo.data import as_seen, face_marks, full_name, stream, to_unit
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.face_swap import shared_factors
 from keras_genzoo.monitor import GANMonitor
 
 _STATE = "state.json"
@@ -96,14 +97,21 @@ def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, che
 
 
 def align(model, *, data_dir=None):
-    """`FaceSwap.align` with the training images of a preset's model, and their poses where the data has them."""
+    """`FaceSwap.align` with the training images of a preset's model, and their factors where the data has them."""
     images = [to_unit(zoo.arrays(model, "train", other=o, data_dir=data_dir)[0]) for o in (False, True)]
-    poses, names = {}, (model.preset.data.name, model.preset.data.other)
-    if set(names) <= set(RENDERED_FACES):
-        for side, name in zip("ab", names, strict=True):
-            marks = face_marks(name, "train", data_dir=data_dir, image_shape=model.image_shape)
-            poses[f"poses_{side}"] = marks[1]
-    model.align(*images, **poses)
+    factors = _factors(model, data_dir)
+    model.align(*images, **({} if factors is None else {"factors_a": factors[0], "factors_b": factors[1]}))
+
+
+def _factors(model, data_dir):
+    """`shared_factors` of both people's training images, where their landmarks are known; else None."""
+    config = model.preset.data
+    where = {"data_dir": data_dir, "image_shape": model.image_shape, "resize": config.resize}
+    landmarks, poses = zip(*(face_marks(name, "train", **where) for name in (config.name, config.other)), strict=True)
+    if any(of is None or of.shape[1:] != landmarks[0].shape[1:] for of in landmarks):
+        return None
+    known = None if any(of is None for of in poses) else poses
+    return shared_factors(landmarks, known, n_factors=model.n_factors or 3)
 
 
 def _in_epochs(config, epochs):
@@ -140,6 +148,13 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         # A training of its own: with noise of its own, and a warm-up that begins with its first step.
         model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)
         model.train_steps.assign(0)
+    factors = _factors(model, data_dir) if getattr(model, "n_factors", 0) else None
+    if factors is None and getattr(model, "n_factors", 0):
+        warnings.warn(
+            f"{preset.name} is trained without guidance, as {preset.data.name} and {preset.data.other} have no "
+            "landmarks in common; `keras-genzoo faces extract` writes them into its files. Swaps will be less sharp",
+            stacklevel=3,
+        )
     batches, steps_per_epoch = stream(
         **preset.data.model_dump(),
         image_shape=model.image_shape,
@@ -148,6 +163,7 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         first_epoch=first_epoch,
         data_dir=data_dir,
         n_held_out=_WATCHED if config.monitor else 0,
+        factors=factors,
     )
     unwarped_steps = config.unwarped_epochs * steps_per_epoch
     total_steps = config.epochs * steps_per_epoch

@@ -28,6 +28,7 @@ TINY = {
         "latent_dim": 4,
         "encoder": {"name": "face_encoder", "filters": [4, 8], "channels": 4},
         "decoder": {"name": "face_decoder", "filters": [4]},
+        "n_factors": 3,
     },
     "classifier": {
         "n_classes": 10,

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -711,6 +712,89 @@ def test_two_people_come_in_pairs_of_batches_each_in_its_own_order(rendered_home
         distances = np.abs(seen[:, None] - known).max((2, 3, 4))
         assert np.all(distances.min(1) == 0)  # of the right person
         assert len(set(distances.argmin(1))) > 40  # and not one again and again: squares may lie alike
+
+
+def test_factors_stay_with_their_images(rendered_home):
+    known = [np.arange(60.0)[:, None] + [0, 100 * i] for i in range(2)]
+    options = {"other": "rendered_faces_b", "batch_size": 16, "data_dir": rendered_home, "image_shape": (96, 96, 3)}
+    batches, _ = data.stream("rendered_faces_a", **options, factors=known)
+    with pytest.raises(ZooError, match="with `labels` or with `factors`"):
+        data.stream("rendered_faces_a", **options, factors=known, labels=True)
+    images = [data.arrays(name, "train", data_dir=rendered_home)[0] for name in data.RENDERED_FACES]
+    for pair in batches.take(3):
+        for i, part in enumerate(pair):
+            rows = part["factors"].numpy()
+            np.testing.assert_array_equal(rows[:, 1] - rows[:, 0], 100 * i)
+            expected = data.to_unit(images[i][rows[:, 0].astype(int)])
+            np.testing.assert_array_equal(part["images"].numpy(), expected)
+
+
+def face_file(path, i, text=None):
+    """A picture of grey i whose text says that its face has points where i says."""
+    from PIL import Image, PngImagePlugin
+
+    pixels, info = np.full((32, 32, 3), i, "uint8"), PngImagePlugin.PngInfo()
+    if text is None:
+        text = data.landmarks_text(np.array([[i / 32, 0.5], [0.5, i / 64]]), pixels)
+    info.add_itxt("face_landmarks", text)
+    Image.fromarray(pixels).save(path / f"{i}.png", pnginfo=info)
+
+
+def test_landmarks_of_a_folder_are_those_of_its_images_in_order(tmp_path):
+    for i in range(16):
+        face_file(tmp_path, i)
+    (tmp_path / "11a.png").write_bytes(b"no picture")
+    for split in ("train", "test"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            images, _ = data.arrays(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))
+            landmarks, pose = data.face_marks(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))
+        assert pose is None
+        i = images[:, 0, 0, 0].astype("float64")
+        expected = np.stack([[i / 2 - 0.5, 0 * i + 7.5], [0 * i + 7.5, i / 4 - 0.5]]).transpose(2, 0, 1)
+        np.testing.assert_allclose(landmarks, expected, atol=2e-3)
+    assert data.face_marks("mnist", "train", image_shape=(28, 28, 1)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no json",
+        "{}",
+        "[1, 2]",
+        '{"points": [[0.5, NaN]], "pixels": 0}',
+        '{"points": 1e999, "pixels": 0}',
+        "[" * 9_999,
+    ],
+)
+def test_whatever_else_stands_there_is_no_landmarks_and_no_broken_image(text, tmp_path):
+    for i in range(12):
+        face_file(tmp_path, i, text=None if i % 4 else text)
+    with pytest.warns(UserWarning, match=r"\d of \d+ files carry no landmarks.* The first: .*\.png"):
+        images, _ = data.arrays(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3))
+    assert len(images) == len(data._share({path: path.relative_to(tmp_path) for path in tmp_path.iterdir()}, "train"))
+    assert data.face_marks(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3)) == (None, None)
+
+
+def test_landmarks_of_an_image_that_was_changed_are_not_believed(tmp_path):
+    """Programs that mirror or crop a picture keep its texts."""
+    from PIL import Image, PngImagePlugin
+
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
+    text = data.landmarks_text(np.array([[0.2, 0.3]]), pixels)
+    for name, changed in (("as it was", pixels), ("mirrored", pixels[:, ::-1])):
+        for i in range(4):
+            info = PngImagePlugin.PngInfo()
+            info.add_itxt("face_landmarks", text)
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(changed)).save(tmp_path / name / f"{i}.png", pnginfo=info)
+    known, unknown = (
+        data.face_marks(f"folder:{tmp_path / name}", "train", image_shape=(32, 32, 3))[0]
+        for name in ("as it was", "mirrored")
+    )
+    np.testing.assert_allclose(known, np.broadcast_to([[5.9, 9.1]], known.shape), rtol=1e-5)
+    assert unknown is None
 
 
 def test_missing_and_damaged_rendered_faces_are_named(tmp_path, monkeypatch):

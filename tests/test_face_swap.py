@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_genzoo import corruptions, losses
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.face_swap import shared_factors
 
 
 def people(n, *, seed):
@@ -103,43 +104,205 @@ def test_the_map_is_known_for_diagonal_gaussians():
     np.testing.assert_allclose(np.mean(source, 0) @ kernel + bias, target.mean(0), atol=1e-9)
 
 
-def test_a_map_by_pose_follows_curves_that_no_straight_map_can(tiny):
-    """Codes that wind with the pose, of each person in another way: the pose says which belong together."""
+def test_a_map_by_factors_follows_curves_that_no_straight_map_can(tiny):
+    """Codes that wind with the pose, of each person in another way: the factors say which belong together."""
     model = tiny("face_swap", latent_dim=6)
 
     def codes(n, seed, bend):
         rng = np.random.default_rng(seed)
-        poses, rest = rng.uniform(-40, 40, size=(n, 3)), rng.standard_normal((n, 6))
-        yaw, pitch, roll = np.radians(poses).T
-        curve = [3 * yaw, 3 * pitch, 3 * roll, 2 * np.cos(3 * yaw + bend), 4 * bend * yaw * pitch, 0 * yaw]
-        return poses, np.stack(curve, axis=1) + 0.1 * rest
+        factors, rest = rng.uniform(-40, 40, size=(n, 4)), rng.standard_normal((n, 6))
+        yaw, pitch, roll, smile = np.radians(factors).T
+        curve = [3 * yaw, 3 * pitch, 3 * roll, 2 * np.cos(3 * yaw + bend), 4 * bend * yaw * pitch, 3 * bend * smile]
+        return factors, np.stack(curve, axis=1) + 0.1 * rest
 
     unpaired = {"a": codes(1_500, 0, 0.2), "b": codes(1_500, 1, 1.2)}
     (_, test_a), (_, test_b) = codes(300, 2, 0.2), codes(300, 2, 1.2)
     model.encode = lambda images: unpaired[images][1]
     errors = []
-    for known in ({}, {f"poses_{side}": of[0] for side, of in unpaired.items()}):
+    for k in (0, 3, 4):
+        known = {f"factors_{side}": factors[:, :k] for side, (factors, _) in unpaired.items()} if k else {}
         model.align("a", "b", **known)
         errors.append(np.mean((np.asarray(model.map_to_b(test_a)) - test_b) ** 2))
     assert errors[1] < 0.3 * errors[0]
+    assert errors[2] == pytest.approx(errors[1], rel=0.3)  # a fourth follows no curve, and does no harm
     bent = model.map_to_b.get_weights()
-    model.align("a", "b")  # and forgets the poses
+    model.align("a", "b")  # and forgets the factors
     assert not any(np.any(weight) for weight in model.map_to_b.get_weights()[2:])
     assert np.any(bent[4])
 
 
+def test_a_fourth_factor_says_what_the_spread_of_codes_cannot(tiny):
+    """Two codes that are alike but for their sign in one person: no Gaussian knows, the factor does."""
+    model = tiny("face_swap", latent_dim=4)
+
+    def codes(n, seed, sign):
+        factors = np.random.default_rng(seed).standard_normal((n, 4))
+        return factors, factors * [1, 1, 1, sign] + 0.01 * np.random.default_rng(seed + 9).standard_normal((n, 4))
+
+    unpaired = {"a": codes(800, 0, 1), "b": codes(800, 1, -1)}
+    (_, test_a), (_, test_b) = codes(100, 2, 1), codes(100, 2, -1)
+    model.encode = lambda images: unpaired[images][1]
+    for k, right in ((3, False), (4, True)):
+        model.align("a", "b", **{f"factors_{side}": factors[:, :k] for side, (factors, _) in unpaired.items()})
+        error = np.mean((np.asarray(model.map_to_b(test_a)) - test_b)[:, 3] ** 2)
+        assert (error < 0.01) == right
+
+
 @pytest.mark.parametrize(
-    ("poses", "complaint"),
+    ("factors", "complaint"),
     [
-        ({"poses_a": np.zeros((8, 3))}, r"`poses_b` must be \(8, 3\) finite numbers. Received: None"),
-        ({"poses_a": np.zeros((8, 2)), "poses_b": np.zeros((8, 3))}, r"`poses_a` must be .*Received: shape \(8, 2\)"),
-        ({"poses_a": np.zeros((8, 3)), "poses_b": np.full((8, 3), np.nan)}, r"`poses_b` must be .*finite"),
+        ({"factors_a": np.zeros((8, 3))}, r"`factors_b` must be \(8, 3 or more\) finite numbers. Received: None"),
+        ({"factors_a": np.zeros((8, 2)), "factors_b": np.zeros((8, 3))}, r"`factors_a` must be .*shape \(8, 2\)"),
+        ({"factors_a": np.zeros((8, 3)), "factors_b": np.full((8, 3), np.nan)}, r"`factors_b` must be .*finite"),
+        ({"factors_a": np.zeros((8, 3)), "factors_b": np.zeros((8, 4))}, r"the same factors. Received: \[3, 4\]"),
     ],
 )
-def test_poses_that_do_not_belong_to_the_images_are_refused(tiny, poses, complaint):
+def test_factors_that_do_not_belong_to_the_images_are_refused(tiny, factors, complaint):
     model = tiny("face_swap")
     with pytest.raises(ZooError, match=complaint):
-        model.align(*people(8, seed=0), **poses)
+        model.align(*people(8, seed=0), **factors)
+
+
+class TestSharedFactors:
+    @staticmethod
+    def landmarks(n, *, seed, width, depth):
+        """Nine points of a head that turns and opens its mouth, of one person's width and depth."""
+        rng = np.random.default_rng(seed)
+        yaw, pitch, roll, mouth = rng.uniform([-0.6, -0.3, -0.1, 0], [0.6, 0.3, 0.1, 1], size=(n, 4)).T
+        x, y = (part.ravel() for part in np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]))
+        points = np.stack([width * x, y, depth * (1 - x**2)], axis=1)[None] + np.zeros((n, 1, 1))
+        points[:, 7, 1] += 0.3 * mouth  # the middle of the lowest row
+        turned = []
+        for about, (i, j) in ((yaw, (0, 2)), (pitch, (1, 2)), (roll, (0, 1))):
+            cos, sin = np.cos(about)[:, None], np.sin(about)[:, None]
+            points[..., i], points[..., j] = (
+                cos * points[..., i] - sin * points[..., j],
+                sin * points[..., i] + cos * points[..., j],
+            )
+            turned.append(about)
+        return 30 + 12 * points[..., :2], np.stack(turned, axis=1), mouth
+
+    def test_a_face_of_either_person_has_the_same_numbers(self):
+        """Whose heads differ, and whose pictures are of other poses: poses and the mouth are read alike."""
+        people = [self.landmarks(1_200, seed=i, width=w, depth=d) for i, (w, d) in enumerate([(1.0, 0.5), (0.8, 0.9)])]
+        landmarks, poses, mouths = zip(*people, strict=True)
+        factors = shared_factors(landmarks, poses, n_factors=4)
+        both = np.concatenate(factors)
+        np.testing.assert_allclose(both.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(both.std(0), 1, rtol=1e-4)
+        known = np.concatenate(poses)
+        np.testing.assert_allclose(both[:, :3], (known - known.mean(0)) / known.std(0), atol=1e-4)
+        slopes = []
+        for of, mouth in zip(factors, mouths, strict=True):
+            assert abs(np.corrcoef(of[:, 3], mouth)[0, 1]) > 0.97
+            slopes.append(np.polyfit(mouth, of[:, 3], 1))
+        np.testing.assert_allclose(*slopes, atol=0.2)
+
+    def test_without_poses_the_landmarks_tell_them(self):
+        """The yaw wholly, which moves points most; of pitch and roll, whose moves are small, the most."""
+        people = [self.landmarks(1_200, seed=i, width=w, depth=d) for i, (w, d) in enumerate([(1.0, 0.5), (0.8, 0.9)])]
+        landmarks, poses, _ = zip(*people, strict=True)
+        factors = shared_factors(landmarks, n_factors=3)
+        for of, known in zip(factors, poses, strict=True):
+            kernel = np.linalg.lstsq(np.c_[of, np.ones(len(of))], known, rcond=None)[0]
+            left = known - np.c_[of, np.ones(len(of))] @ kernel
+            assert np.all(left.var(0) < np.array([0.01, 0.3, 0.3]) * known.var(0))
+
+    def test_a_longer_nose_does_not_turn_the_head_further(self):
+        """Where poses are not known, and its point moves by half as much again."""
+        people = [self.landmarks(1_200, seed=i, width=w, depth=d) for i, (w, d) in enumerate([(1.0, 0.6), (1.0, 0.9)])]
+        landmarks, poses, _ = zip(*people, strict=True)
+        noses = [of[:, 3:6] for of in landmarks]  # of the middle row, which turns about its middle
+        noses = [of - of[:, [0]] for of in noses]
+        slopes = [
+            np.polyfit(of[:, 0], known[:, 0], 1)[0]
+            for of, known in zip(shared_factors(noses, n_factors=3), poses, strict=True)
+        ]
+        assert slopes[0] == pytest.approx(slopes[1], rel=0.1)
+
+    def test_a_hundred_images_are_enough_to_tell_the_mouth(self):
+        """The mean face of every pose must not learn the few faces by heart."""
+        landmarks, poses, mouth = self.landmarks(100, seed=0, width=1.0, depth=0.5)
+        factors, _ = shared_factors([landmarks] * 2, [poses] * 2, n_factors=4)
+        assert abs(np.corrcoef(factors[:, 3], mouth)[0, 1]) > 0.8
+
+    def test_signs_do_not_depend_on_a_few_images(self):
+        """Or a training that goes on with a file more would read a smile where it learned to read its opposite."""
+        landmarks, poses, _ = self.landmarks(600, seed=0, width=1.0, depth=0.5)
+        whole, _ = shared_factors([landmarks] * 2, [poses] * 2, n_factors=5)
+        fewer, _ = shared_factors([landmarks[:-1]] * 2, [poses[:-1]] * 2, n_factors=5)
+        assert np.all(np.sum(whole[:-1] * fewer, axis=0) > 0)
+
+    @pytest.mark.parametrize(
+        ("n_points", "n_factors", "complaint"),
+        [
+            (9, 2, "`n_factors` must be 3 or more. Received: 2"),
+            (9, 22, r"asks for 19 components of landmarks that have \d+"),
+            (1, 3, "asks for 3 components of landmarks that have 2"),
+        ],
+    )
+    def test_what_landmarks_cannot_tell_is_refused(self, n_points, n_factors, complaint):
+        landmarks, poses, _ = self.landmarks(40, seed=0, width=1.0, depth=0.5)
+        poses = [poses] * 2 if n_points > 1 else None
+        with pytest.raises(ZooError, match=complaint):
+            shared_factors([landmarks[:, :n_points]] * 2, poses, n_factors=n_factors)
+
+    def test_people_of_other_landmarks_are_refused(self):
+        landmarks, poses, _ = self.landmarks(40, seed=0, width=1.0, depth=0.5)
+        with pytest.raises(ZooError, match=r"the same landmarks. Received: \(9, 5\)"):
+            shared_factors([landmarks, landmarks[:, :5]], [poses] * 2, n_factors=4)
+
+
+def test_the_codes_are_made_to_tell_the_factors(tiny):
+    """Where a batch brings them; the loss is the Huber error of a linear reading, of images as they are."""
+    a, b = people(64, seed=0)
+    known = np.random.default_rng(0).standard_normal((2, 64, 3)).astype("float32")
+    batch = ({"images": a, "factors": known[0]}, {"images": b, "factors": known[1]})
+
+    def fitted(x, y, **options):
+        keras.utils.set_random_seed(0)
+        model = tiny("face_swap", seed=0, **options)
+        before = model.reader.get_weights()
+        logs = model.fit(x, y, batch_size=64, verbose=0).history
+        moved = any(np.any(x != y) for x, y in zip(before, model.reader.get_weights(), strict=True))
+        return model, logs["loss"][0], moved
+
+    model, loss, moved = fitted(*batch, guidance=0.5)
+    _, plain, idle = fitted(a, b, guidance=0.5)
+    assert moved
+    assert not idle
+    keras.utils.set_random_seed(0)
+    fresh = tiny("face_swap", seed=0)
+    error = np.abs(np.stack([np.asarray(fresh.reader(fresh.encode(x))) for x in (a, b)]) - known)
+    huber = np.where(error < 1, error**2 / 2, error - 0.5).mean()
+    assert loss - plain == pytest.approx(0.5 * huber, rel=1e-3)
+    read, unread = (model.evaluate(*of, verbose=0, return_dict=True) for of in (batch, (a, b)))
+    assert read["loss_factors"] > 0 == unread["loss_factors"]
+    assert read["loss"] == pytest.approx(unread["loss"] + 0.5 * read["loss_factors"], rel=1e-5)
+    assert "reader" not in {layer.name for endpoint in model.endpoints().values() for layer in endpoint.layers}
+
+
+def test_factors_that_fit_cannot_use_are_refused(tiny):
+    a, b = people(4, seed=0)
+    reads, blind = tiny("face_swap"), tiny("face_swap", n_factors=0)
+
+    def with_factors(shape=(4, 3), images=b, fill=0.0):
+        return {"images": images, "factors": np.full(shape, fill, "float32")}
+
+    for model, x, y, complaint in (
+        (reads, a, with_factors(), "are of both people, or of none. Received: those of one"),
+        (blind, with_factors(), with_factors(), r"`x` has factors; .*Received: n_factors=0"),
+        (reads, {"image": a}, b, r"`x` is a dict of 'images' and 'factors'. Received: the keys \['image'\]"),
+        (reads, with_factors((4, 1)), with_factors(), r"`factors` of `x` must have shape \(n, 3\). Received: \(4, 1\)"),
+        (reads, with_factors(), with_factors(fill=np.nan), "`factors` of `y` must be finite"),
+        (reads, with_factors(), with_factors(images=255 * b), r"`y` must be in \[0, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            model.fit(x, y, verbose=0)
+    with pytest.raises(ZooError, match=r"must be in \[0, 1\]"):
+        reads.fit(tf.data.Dataset.from_tensors((with_factors(), with_factors(images=255 * b))), verbose=0)
+    with pytest.raises(ZooError, match=r"must have shape \(n, 3\). Received: \(4, 2\)"):
+        reads.fit(tf.data.Dataset.from_tensors((with_factors(), with_factors((4, 2)))), verbose=0)
 
 
 def test_the_last_steps_are_not_warped(tiny, monkeypatch):
@@ -176,6 +339,8 @@ def test_both_people_are_asked_for_and_looked_at(tiny):
     ("options", "complaint"),
     [
         ({"warp": -0.1}, "`warp` must be >= 0 and finite. Received: -0.1"),
+        ({"n_factors": 2}, "`n_factors` must be 0, or 3 or more. Received: 2"),
+        ({"n_factors": 3.5}, "`n_factors` must be an integer >= 1. Received: 3.5"),
         ({"absolute_error": 0.0, "dissimilarity": 0.0}, "must not both be 0"),
         ({"decoder": {"name": "face_decoder", "filters": [4, 4]}}, r"bring \(14, 14\) to \(56, 56\); the images have"),
     ],

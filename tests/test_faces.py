@@ -123,6 +123,51 @@ def test_extract_writes_faces_and_counts_what_it_passes_over(tmp_path, detect, c
         assert np.corrcoef(seen.ravel(), upright.ravel())[0, 1] > 0.9, other  # grey, it is found a bit elsewhere
 
 
+def test_extracted_faces_carry_their_points(tmp_path):
+    """As they lie in the crop: of two pictures of one face, one larger and shifted, the same."""
+    pixels = picture()
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    Image.fromarray(pixels).resize((520, 440)).save(tmp_path / "large.png")
+    moved = one_face(None)[0].points
+    moved[2] += [7, -3]
+    found = {}
+    for name, points in (("in", moved), ("large", 2 * moved)):
+        face = faces.Face(points=points, size=90.0, certainty=1.0)
+        counts = faces.extract(tmp_path / f"{name}.png", tmp_path / "out", size=64, detect=lambda _, face=face: [face])
+        assert counts["written"] == 1
+        with Image.open(tmp_path / "out" / f"{name}.png") as image:
+            found[name] = np.array(json.loads(image.text["face_landmarks"])["points"])
+    np.testing.assert_allclose(found["in"], found["large"], atol=2e-4)
+    np.testing.assert_allclose(found["in"].mean(0), faces.TEMPLATE.mean(0), atol=1e-3)
+    off = found["in"] - faces.TEMPLATE
+    assert np.hypot(*off.T).argmax() == 2  # the nose that was moved aside
+
+
+def test_a_face_swap_of_extracted_faces_is_guided_by_their_points(folders, tmp_path, monkeypatch):
+    """And of others is not, which is said."""
+    import re
+
+    preset = folders / "mine" / "preset.yaml"
+    preset.write_text(re.sub("  latent_dim: 4", "  latent_dim: 4\n  n_factors: 5", preset.read_text()))
+    where = [f"folder:{folders / side}" for side in "ab"]
+    with pytest.warns(UserWarning, match="trained without guidance, as folder:.* no landmarks in common"):
+        model = training.train(folders / "mine", tmp_path / "blind", data=where, verbose=0)
+    assert not any(np.any(weight) for weight in model.map_to_b.get_weights()[2:])
+    rng = np.random.default_rng(0)
+    extracted = []
+    for side in "ab":
+        files = sorted((folders / side).iterdir())
+        for file in files:
+            points = faces.TEMPLATE * 16 + rng.normal(0, 0.5, (5, 2))
+            face = faces.Face(points=points, size=90.0, certainty=1.0)
+            faces.extract(file, tmp_path / side, size=32, detect=lambda _, face=face: [face], verbose=False)
+        extracted.append(f"folder:{tmp_path / side}")
+    model = training.train(folders / "mine", tmp_path / "guided", data=extracted, verbose=0)
+    history = json.loads((tmp_path / "guided" / "history.json").read_text())
+    assert all(epoch["loss_factors"] > 0 for epoch in history)
+    assert any(np.any(weight) for weight in model.map_to_b.get_weights()[2:])
+
+
 # === Swapping and putting back ===
 
 

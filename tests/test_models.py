@@ -21,10 +21,11 @@ STILL = {"gan, relativistic with r1 and r2": "logit/bias", "gan, wasserstein wit
 
 
 def batch_of(family, mnist, n=64):
-    """What `fit` takes for a family: images, images and labels, or images of two kinds."""
+    """What `fit` takes for a family: images, images and labels, or images of two people with what is known of them."""
     images = mnist[:n]
     if family == "face_swap":
-        return images, images[::-1]
+        factors = np.random.default_rng(0).standard_normal((n, 3)).astype("float32")
+        return {"images": images, "factors": factors}, {"images": images[::-1], "factors": factors[::-1]}
     return (images, np.arange(n) % 10) if family in LABELLED else (images,)
 
 
@@ -191,7 +192,7 @@ class TestConformance:
     def test_bad_images_are_refused_by_fit(self, family, spoil, complaint, tiny, mnist):
         import tensorflow as tf
 
-        images, *labels = batch_of(family, mnist)
+        images, *labels = (part["images"] if isinstance(part, dict) else part for part in batch_of(family, mnist))
         bad = spoil(images)
         model = tiny(family)
         with pytest.raises(ValueError, match=complaint):

@@ -311,6 +311,7 @@ class ZooModel(keras.Model):
         return z.astype("float32", copy=False)
 
     def _check_training_data(self, data, argument):
+        data = self._images_in(data, argument)
         if isinstance(data, (tuple, list)):
             for part in data[: self.IMAGES]:
                 self._check_training_data(part, argument)
@@ -318,13 +319,21 @@ class ZooModel(keras.Model):
             self.check_images(data, argument)
         elif isinstance(data, tf.data.Dataset):
             # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.
-            specs = data.element_spec if isinstance(data.element_spec, tuple) else (data.element_spec,)
-            for spec in specs[: self.IMAGES]:
+            for spec in self._image_parts(data.element_spec, argument):
                 if spec.shape.rank is not None:
                     _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
             for batch in data.take(1).as_numpy_iterator():
-                for images in (batch if isinstance(batch, tuple) else (batch,))[: self.IMAGES]:
+                for images in self._image_parts(batch, argument):
                     self.check_images(images, argument)
+
+    def _image_parts(self, batch, argument):
+        """The images of a dataset's batch, or their specs."""
+        parts = (batch if isinstance(batch, tuple) else (batch,))[: self.IMAGES]
+        return [self._images_in(part, argument) for part in parts]
+
+    def _images_in(self, part, argument):
+        """The images in a part of what `fit` is given: the part itself, but where a model takes more than images."""
+        return part
 
 
 class CodingModel(ZooModel):
