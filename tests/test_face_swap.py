@@ -131,6 +131,19 @@ def test_a_map_by_factors_follows_curves_that_no_straight_map_can(tiny):
     assert np.any(bent[4])
 
 
+def test_of_few_images_factors_do_no_harm(tiny):
+    """Codes of many numbers could tell factors of sixty images by heart: noise, which says nothing of others."""
+    model = tiny("face_swap", latent_dim=40)
+    codes = {side: np.random.default_rng(i).standard_normal((60, 40)) for i, side in enumerate("ab")}
+    new = np.random.default_rng(2).standard_normal((300, 40)).astype("float32")
+    model.encode = lambda images: codes[images]
+    moved = []
+    for known in ({}, {f"factors_{side}": np.random.default_rng(ord(side)).standard_normal((60, 5)) for side in "ab"}):
+        model.align("a", "b", **known)
+        moved.append(np.mean((np.asarray(model.map_to_b(new)) - new) ** 2))
+    assert moved[1] < 1.2 * moved[0]
+
+
 def test_a_fourth_factor_says_what_the_spread_of_codes_cannot(tiny):
     """Two codes that are alike but for their sign in one person: no Gaussian knows, the factor does."""
     model = tiny("face_swap", latent_dim=4)
@@ -145,7 +158,7 @@ def test_a_fourth_factor_says_what_the_spread_of_codes_cannot(tiny):
     for k, right in ((3, False), (4, True)):
         model.align("a", "b", **{f"factors_{side}": factors[:, :k] for side, (factors, _) in unpaired.items()})
         error = np.mean((np.asarray(model.map_to_b(test_a)) - test_b)[:, 3] ** 2)
-        assert (error < 0.01) == right
+        assert (error < 0.1) == right  # a wrong sign: 4
 
 
 @pytest.mark.parametrize(
@@ -226,12 +239,16 @@ class TestSharedFactors:
         factors, _ = shared_factors([landmarks] * 2, [poses] * 2, n_factors=4)
         assert abs(np.corrcoef(factors[:, 3], mouth)[0, 1]) > 0.8
 
-    def test_signs_do_not_depend_on_a_few_images(self):
-        """Or a training that goes on with a file more would read a smile where it learned to read its opposite."""
-        landmarks, poses, _ = self.landmarks(600, seed=0, width=1.0, depth=0.5)
-        whole, _ = shared_factors([landmarks] * 2, [poses] * 2, n_factors=5)
-        fewer, _ = shared_factors([landmarks[:-1]] * 2, [poses[:-1]] * 2, n_factors=5)
-        assert np.all(np.sum(whole[:-1] * fewer, axis=0) > 0)
+    def test_signs_do_not_depend_on_the_order_of_images(self):
+        """Or a training that goes on elsewhere would read a smile where it learned to read its opposite."""
+        landmarks, poses, _ = self.landmarks(300, seed=0, width=1.0, depth=0.5)
+        first = None
+        for seed in range(8):
+            order = np.random.default_rng(seed).permutation(300)
+            factors, _ = shared_factors([landmarks[order]] * 2, [poses[order]] * 2, n_factors=9)
+            found = factors[np.argsort(order)]
+            first = found if first is None else first
+            assert np.all(np.sum(found * first, axis=0) > 0)
 
     @pytest.mark.parametrize(
         ("n_points", "n_factors", "complaint"),

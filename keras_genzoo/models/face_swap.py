@@ -349,8 +349,10 @@ def _components(of_both, n):
     if n > told:
         raise ZooError(f"`n_factors` asks for {n} components of landmarks that have {told}. Lower it, or add images")
     axes = axes[:n]
-    turned = np.take_along_axis(axes, np.abs(axes).argmax(1, keepdims=True), axis=1) < 0
-    axes = np.where(turned, -axes, axes)  # a sign is arbitrary, and a training that is resumed must find the same
+    # A sign is arbitrary, and a training that is resumed must find the same: of the largest the first is positive.
+    largest = np.abs(axes) > 0.999 * np.abs(axes).max(1, keepdims=True)
+    turned = np.take_along_axis(axes, largest.argmax(1)[:, None], axis=1) < 0
+    axes = np.where(turned, -axes, axes)
     return [rows @ axes.T for rows in of_both]
 
 
@@ -383,6 +385,7 @@ def _checked_factors(codes, **factors):
 _AXES = np.eye(_BENT)
 _PAIRS = [(_AXES[i] + sign * _AXES[j]) / math.sqrt(2) for i in range(_BENT) for j in range(i) for sign in (1, -1)]
 _DIRECTIONS = np.repeat(np.stack([*_AXES, *_PAIRS], axis=1), 3, axis=1)
+_SILENT = 60 * 1_500  # of few images mean codes are learned by heart: held back by the square of how few they are
 _PLACES = np.tile([-1.0, 0.0, 1.0], _BENT_UNITS // 3)
 
 
@@ -401,7 +404,7 @@ def _transport_by_factors(source, target, source_factors, target_factors):
         reading = _ridge(codes, factors, silent_rows=20)
         read = codes @ reading[0] + reading[1]
         units = np.concatenate([_bent(read), read[:, _BENT:]], axis=1)
-        mean = _ridge(units, codes, silent_rows=60)
+        mean = _ridge(units, codes, silent_rows=_SILENT / len(codes))
         fits.append((reading, mean, codes - units @ mean[0] - mean[1]))
     (reading, source_mean, source_rest), (_, target_mean, target_rest) = fits
     kernel, bias = _transport(source_rest, target_rest)
