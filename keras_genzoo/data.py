@@ -163,8 +163,7 @@ def stream(
     sets = []
     for i, part in enumerate((name,) if other is None else (name, other)):
         images, targets = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
-        if factors is not None:
-            targets = factors[i]
+        targets = factors[i] if factors is not None else targets if labels else None
         if n_held_out >= len(images):
             raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
         kept = slice(len(images) - n_held_out)
@@ -174,7 +173,7 @@ def stream(
     streams = [
         _pipeline(
             images,
-            targets if labels or factors is not None else None,
+            targets,
             tf.data.Dataset.counter(start=first_epoch),
             batch_size=batch_size,
             binarize=binarize,

@@ -50,7 +50,10 @@ def write_image(pixels, path, *, marked=True, credential=None, text=None):
     options = {} if suffix == ".png" else {"quality": 95}
     if suffix == ".png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        for key, said in {**({_PNG_KEY: _XMP} if marked else {}), **(text or {})}.items():
+        texts = dict(text or {})
+        if marked:
+            texts[_PNG_KEY] = _XMP
+        for key, said in texts.items():
             options["pnginfo"].add_itxt(key, said)
     elif marked:
         options["xmp"] = _XMP.encode()

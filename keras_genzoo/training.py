@@ -148,13 +148,16 @@ def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
         # A training of its own: with noise of its own, and a warm-up that begins with its first step.
         model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)
         model.train_steps.assign(0)
-    factors = _factors(model, data_dir) if getattr(model, "n_factors", 0) else None
-    if factors is None and getattr(model, "n_factors", 0):
-        warnings.warn(
-            f"{preset.name} is trained without guidance, as {preset.data.name} and {preset.data.other} have no "
-            "landmarks in common; `keras-genzoo faces extract` writes them into its files. Swaps will be less sharp",
-            stacklevel=3,
-        )
+    factors = None
+    if getattr(model, "n_factors", 0):
+        factors = _factors(model, data_dir)
+        if factors is None:
+            warnings.warn(
+                f"{preset.name} is trained without guidance, as {preset.data.name} and {preset.data.other} have no "
+                "landmarks in common; `keras-genzoo faces extract` writes them into its files. Swaps will be less "
+                "sharp",
+                stacklevel=3,
+            )
     batches, steps_per_epoch = stream(
         **preset.data.model_dump(),
         image_shape=model.image_shape,

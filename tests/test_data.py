@@ -729,11 +729,13 @@ def test_factors_stay_with_their_images(rendered_home):
             np.testing.assert_array_equal(part["images"].numpy(), expected)
 
 
-def face_file(path, i, text=None):
-    """A picture of grey i whose text says that its face has points where i says."""
+def face_file(path, i, text=None, pixels=None):
+    """A picture of grey i whose text says that its face has points where i says; or of pixels and with a text given."""
     from PIL import Image, PngImagePlugin
 
-    pixels, info = np.full((32, 32, 3), i, "uint8"), PngImagePlugin.PngInfo()
+    if pixels is None:
+        pixels = np.full((32, 32, 3), i, "uint8")
+    info = PngImagePlugin.PngInfo()
     if text is None:
         text = data.landmarks_text(np.array([[i / 32, 0.5], [0.5, i / 64]]), pixels)
     info.add_itxt("face_landmarks", text)
@@ -779,16 +781,12 @@ def test_whatever_else_stands_there_is_no_landmarks_and_no_broken_image(text, tm
 
 def test_landmarks_of_an_image_that_was_changed_are_not_believed(tmp_path):
     """Programs that mirror or crop a picture keep its texts."""
-    from PIL import Image, PngImagePlugin
-
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
     text = data.landmarks_text(np.array([[0.2, 0.3]]), pixels)
     for name, changed in (("as it was", pixels), ("mirrored", pixels[:, ::-1])):
+        (tmp_path / name).mkdir()
         for i in range(4):
-            info = PngImagePlugin.PngInfo()
-            info.add_itxt("face_landmarks", text)
-            (tmp_path / name).mkdir(exist_ok=True)
-            Image.fromarray(np.ascontiguousarray(changed)).save(tmp_path / name / f"{i}.png", pnginfo=info)
+            face_file(tmp_path / name, i, text=text, pixels=np.ascontiguousarray(changed))
     known, unknown = (
         data.face_marks(f"folder:{tmp_path / name}", "train", image_shape=(32, 32, 3))[0]
         for name in ("as it was", "mirrored")

@@ -143,12 +143,10 @@ def test_extracted_faces_carry_their_points(tmp_path):
     assert np.hypot(*off.T).argmax() == 2  # the nose that was moved aside
 
 
-def test_a_face_swap_of_extracted_faces_is_guided_by_their_points(folders, tmp_path, monkeypatch):
+def test_a_face_swap_of_extracted_faces_is_guided_by_their_points(folders, tmp_path):
     """And of others is not, which is said."""
-    import re
-
     preset = folders / "mine" / "preset.yaml"
-    preset.write_text(re.sub("  latent_dim: 4", "  latent_dim: 4\n  n_factors: 5", preset.read_text()))
+    preset.write_text(preset.read_text().replace("  latent_dim: 4", "  latent_dim: 4\n  n_factors: 5"))
     where = [f"folder:{folders / side}" for side in "ab"]
     with pytest.warns(UserWarning, match="trained without guidance, as folder:.* no landmarks in common"):
         model = training.train(folders / "mine", tmp_path / "blind", data=where, verbose=0)
