@@ -21,13 +21,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+# Denoiser of each data set.
 PRESETS = {"mnist": "denoising_mnist", "fashion_mnist": "denoising_fashion_mnist"}
-LEVELS = (0.1, 0.25, 0.5)
-TUNING_IMAGES = 16
+LEVELS = (0.1, 0.25, 0.5)  # standard deviations of the noise
+TUNING_IMAGES = 16  # training images that the strength of a filter is tuned on
 
 
 def filters():
-    """Name -> (function of image, sigma and strength; strengths to choose from)."""
+    """The filters by name: `(function of image, sigma and strength; strengths to choose from)`."""
     import bm3d
     from skimage import restoration
 
@@ -84,23 +85,23 @@ def measure(name, n, data_dir):
             "filters": {},
         }
         for title, (function, strengths) in filters().items():
-            for seen, see in (("files", lambda x: np.clip(x, 0, 1)), ("raw", lambda x: x)):
-                tuning = see(noisy(train, level, seed=2))
+            for inputs, clip in (("files", lambda x: np.clip(x, 0, 1)), ("raw", lambda x: x)):
+                tuning = clip(noisy(train, level, seed=2))
                 scores, curves, results = {}, {}, {}
                 for strength in strengths:
-                    given = np.stack([function(x.astype("float64"), level, strength) for x in tuning])
+                    filtered = np.stack([function(x.astype("float64"), level, strength) for x in tuning])
                     curves["plain", strength] = lambda x: x
-                    curves["curve", strength] = np.polynomial.Polynomial.fit(given.ravel(), train.ravel(), 3)
-                    for how in ("plain", "curve"):
-                        scores[how, strength] = psnr(train, curves[how, strength](given))
-                cell = row["filters"].setdefault(title, {})[seen] = {}
-                for how in ("plain", "curve"):
-                    best = max(strengths, key=lambda strength: scores[how, strength])
+                    curves["curve", strength] = np.polynomial.Polynomial.fit(filtered.ravel(), train.ravel(), 3)
+                    for output in ("plain", "curve"):
+                        scores[output, strength] = psnr(train, curves[output, strength](filtered))
+                cell = row["filters"].setdefault(title, {})[inputs] = {}
+                for output in ("plain", "curve"):
+                    best = max(strengths, key=lambda strength: scores[output, strength])
                     if best not in results:
-                        results[best] = np.stack([function(x.astype("float64"), level, best) for x in see(raw)])
-                    cell[how] = psnr(test, curves[how, best](results[best]))
-                    cell[f"{how}_strength"] = best
-                print(f"{name} sigma {level:g} {title} {seen}: {cell}", flush=True)
+                        results[best] = np.stack([function(x.astype("float64"), level, best) for x in clip(raw)])
+                    cell[output] = psnr(test, curves[output, best](results[best]))
+                    cell[f"{output}_strength"] = best
+                print(f"{name} sigma {level:g} {title} {inputs}: {cell}", flush=True)
         print(f"{name} sigma {level:g} denoiser: {row['denoiser']:.2f} dB")
         rows.append(row)
     return rows
@@ -115,8 +116,8 @@ def main():
     arguments = parser.parse_args()
 
     names = [arguments.data] if arguments.data else list(PRESETS)
-    kept = json.loads(arguments.out.read_text())["rows"] if arguments.out.is_file() else []
-    rows = [row for row in kept if row["data"] not in names]
+    old_rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.is_file() else []
+    rows = [row for row in old_rows if row["data"] not in names]
     for name in names:
         rows += measure(name, arguments.images, arguments.data_dir)
     rows.sort(key=lambda row: (list(PRESETS).index(row["data"]), row["sigma"]))

@@ -28,13 +28,11 @@ GAMES = {  # each with the changes to dcgan_mnist's model
     "WGAN-GP": {"game": "wasserstein", "gradient_penalty": 10.0, "n_critic": 5},
     "relativistic + R1 + R2": {"game": "relativistic", "r1": 1.0, "r2": 1.0},
 }
-LATENT, BATCH, FILTERS, G_RATE, D_RATE = 64, 80, (128, 64), 1e-3, 2e-4  # dcgan_mnist's, spelled out for PyTorch
+LATENT, BATCH, FILTERS, G_RATE, D_RATE = 64, 80, (128, 64), 1e-3, 2e-4  # numbers of dcgan_mnist, for PyTorch
+_WARM_UP = 10  # untimed steps of a turn
 
 
-_WARM_UP = 10  # steps
-
-
-# === The sides: functions that train so many steps of a game, and say how many seconds it took ===
+# === The sides: functions that return a function `(steps) -> seconds of training` ===
 
 
 def keras_genzoo_side(game, images):
@@ -144,8 +142,9 @@ def _preset(game):
 
 
 def work(side, game, steps, images):
-    """A side's process: in each turn it trains `steps` steps and answers with their seconds, after a few untimed ones:
-    what a process that waits has in memory may have gone by its next turn.
+    """A side's process: in each turn it trains `steps` steps and answers with their seconds.
+
+    A few untimed steps come first, for the caches do not hold a waiting process' data until its next turn.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command `keras-genzoo` has it, for both Keras sides
@@ -178,12 +177,12 @@ def race(game, steps, rounds, torch_python, only):
         for worker in workers.values():
             worker.close()
     first, rows = rates[only[0]], {}
-    for side, of in rates.items():
-        ratios = [a / b for a, b in zip(first, of, strict=True)]
+    for side, values in rates.items():
+        ratios = [a / b for a, b in zip(first, values, strict=True)]
         rows[side] = {
-            "rounds": of,
-            "median": median(of),
-            "ratio": [median(first) / median(of), min(ratios), max(ratios)],
+            "rounds": values,
+            "median": median(values),
+            "ratio": [median(first) / median(values), min(ratios), max(ratios)],
         }
     return rows
 

@@ -10,7 +10,12 @@ from importlib.metadata import version
 
 
 class Side:
-    """A process that runs `serve`. It is ready when this returns."""
+    """A process that runs `serve`; it is ready once the object is made.
+
+    Args:
+        name: Name of the side, for errors.
+        command: Command line of the process.
+    """
 
     def __init__(self, name, command):
         self.name = name
@@ -20,7 +25,7 @@ class Side:
         self._answer()
 
     def turn(self):
-        """Has it do its work once; what it answers."""
+        """The process' answer after one turn of its work."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return self._answer()
@@ -34,12 +39,12 @@ class Side:
             try:
                 return json.loads(line)
             except json.JSONDecodeError:
-                continue  # something else that a library prints
+                continue  # a line that a library prints
         raise SystemExit(f"{self.name} ended early; run it alone to see why: --only '{self.name}'")
 
 
 def serve(turn):
-    """The other end: answers every line on stdin with what `turn()` gives, as JSON."""
+    """The loop of a side's process: answers every line on stdin with the result of `turn()`, as JSON."""
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         print(json.dumps(turn()), flush=True)
@@ -48,10 +53,10 @@ def serve(turn):
 def fit_seconds(model, *args, **arguments):
     """Seconds of one epoch of a Keras model's `fit`, from its start to its last logs.
 
-    Not counted is what `fit` does once per call: checks, copying an array, and the end of its iterator, for which it
-    waits until TensorFlow's tuner wakes: 2.6, 5.1 or 10.2 s after the start, whatever the speed.
+    The work of `fit` once per call is not counted: checks, the copy of an array, and the end of its iterator. That end
+    waits for TensorFlow's tuner, which wakes 2.6, 5.1 or 10.2 s after the start, whatever the speed.
     """
-    import keras  # here, for some sides have none
+    import keras  # not at the top, for some sides have none
 
     times = {}
     clock = keras.callbacks.LambdaCallback(
@@ -63,13 +68,13 @@ def fit_seconds(model, *args, **arguments):
 
 
 def about(torch_python):
-    """What a result must say beside its numbers: the date, the cores, the versions."""
-    asked = [torch_python, "-c", "import torch; print(torch.__version__)"]
-    torch = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    """The circumstances of a result: the date, the cores, the versions."""
+    command = [torch_python, "-c", "import torch; print(torch.__version__)"]
+    torch = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
         "cpus": os.cpu_count(),
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
-        "torch": torch or None,  # None: not there, and not asked to race
+        "torch": torch or None,  # None: not installed
     }

@@ -1,10 +1,10 @@
 """The peers of throughput.py and gan_race.py: a VAE and two GANs as a reader of keras.io would write them.
 
-The text is ours; what it imitates is the structure of the keras.io examples "Variational AutoEncoder", "GAN overriding
-Model.train_step" and "WGAN-GP overriding Model.train_step". Both sides build the networks from the preset, through
-`keras_genzoo.networks`: training loop and input pipeline are what differs. Batch size and optimizers are the preset's
-too, at a constant learning rate. Only keras_genzoo draws binary images for every batch (the VAE here trains on grey
-ones, as in its example), averages its generator and schedules its learning rates: that work stays in its time.
+The text is written for this file. It imitates the structure of the keras.io examples "Variational AutoEncoder", "GAN
+overriding Model.train_step" and "WGAN-GP overriding Model.train_step". Both sides build the preset's networks through
+`keras_genzoo.networks`; training loop and input pipeline differ. Batch size and optimizers are the preset's as well, at
+a constant learning rate. Only keras_genzoo draws binary images for every batch (the VAE here trains on grey ones, as in
+its example), averages its generator and schedules its learning rates: that work stays in its time.
 """
 
 import keras
@@ -149,7 +149,7 @@ class PenalisedGAN(TrackedModel):
 
 
 def vae(preset, images, *, jit_compile="auto"):
-    """`(compiled model, what fit takes)`: as in the example, a float32 NumPy array, which fit shuffles and batches."""
+    """`(compiled model, arguments of fit)`: as in the example, a float32 array, which fit shuffles and batches."""
     size, shape = preset.model["latent_dim"], preset.model["image_shape"]
     base = networks.build(preset.model["encoder"], image_shape=shape, outputs={"z_mean": size, "z_log_var": size})
     heads = [base.output["z_mean"], base.output["z_log_var"]]
@@ -161,7 +161,7 @@ def vae(preset, images, *, jit_compile="auto"):
 
 
 def dcgan(preset, images, *, jit_compile="auto"):
-    """`(compiled model, what fit takes)`: as in the example, tf.data over float32 images, shuffled one by one."""
+    """`(compiled model, arguments of fit)`: as in the example, tf.data over float32 images, shuffled one by one."""
     model = DCGAN(*_players(preset), preset.model["latent_dim"])
     loss_fn = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(**_optimizers(preset), loss_fn=loss_fn, jit_compile=jit_compile)
@@ -169,7 +169,7 @@ def dcgan(preset, images, *, jit_compile="auto"):
 
 
 def penalised(preset, images, *, jit_compile="auto"):
-    """`(compiled model, what fit takes)` of a Wasserstein or relativistic game."""
+    """`(compiled model, arguments of fit)` of a Wasserstein or relativistic game."""
     model = PenalisedGAN(*_players(preset), preset.model)
     model.compile(**_optimizers(preset), jit_compile=jit_compile)
     return model, _batches(preset, images)

@@ -1,4 +1,4 @@
-"""What a phone would run: a denoiser or a face swap as LiteRT float32, float16 and int8. Bytes, PSNR, milliseconds.
+"""A denoiser or a face swap in a phone's runtime, as LiteRT float32, float16 and int8: bytes, PSNR, milliseconds.
 
     python benchmarks/mobile.py [--preset denoising_mnist] [--out benchmarks/results/mobile.json]
     python benchmarks/mobile.py --preset faceswap_rendered --images 200 --out benchmarks/results/mobile_faceswap.json
@@ -25,18 +25,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-LEVEL = 0.5
+LEVEL = 0.5  # standard deviation of the noise
 
 
 class Task(NamedTuple):
-    """An endpoint, what it is given, what that should become, where to look, and the same with our own method."""
+    """A task of an exported model.
+
+    Attributes:
+        endpoint: Endpoint to run.
+        inputs: Images for it.
+        truth: Images that it should give.
+        weights: Weights of the pixels in the PSNR; None: all equal.
+        title: Name of the model's own method in the table.
+        about: Task in words, for the line below the table.
+        call: The model's own method, a function of images.
+    """
 
     endpoint: str
-    seen: np.ndarray
+    inputs: np.ndarray
     truth: np.ndarray
     weights: np.ndarray | None
     title: str
-    what: str
+    about: str
     call: Callable
 
 
@@ -44,18 +54,21 @@ def denoising(model, n_images):
     import keras_genzoo as gz
 
     clean = gz.data.to_unit(gz.zoo.arrays(model, "test")[0][:n_images])
-    noisy, what = model.corrupt(clean, level=LEVEL, seed=0), f"at sigma {LEVEL:g}"
-    return Task("reconstruct", noisy, clean, None, "keras_genzoo reconstruct", what, model.reconstruct)
+    noisy = model.corrupt(clean, level=LEVEL, seed=0)
+    about = f"at sigma {LEVEL:g}"
+    return Task("reconstruct", noisy, clean, None, "keras_genzoo reconstruct", about, model.reconstruct)
 
 
 def swapping(model, n_images):
     import keras_genzoo as gz
+    from keras_genzoo.models.face_swap import landmarks, measures
 
-    seen, truth = (gz.data.to_unit(gz.zoo.arrays(model, "test", other=o)[0][:n_images]) for o in (False, True))
-    landmarks = gz.data.face_marks(model.preset.data.other, "test", image_shape=model.image_shape)[0]
-    region = gz.metrics.face_region(landmarks[:n_images], model.image_shape)
+    names = model.preset.data.name, model.preset.section.other
+    source, truth = (gz.data.to_unit(gz.zoo.arrays(model, "test", name=name)[0][:n_images]) for name in names)
+    points, _ = landmarks.of_data(names[1], "test", image_shape=model.image_shape)
+    region = measures.face_region(points[:n_images], model.image_shape)
     swap = functools.partial(model.swap, to="b")
-    return Task("swap_to_b", seen, truth, region, "keras_genzoo swap", "swap_to_b, PSNR over the face", swap)
+    return Task("swap_to_b", source, truth, region, "keras_genzoo swap", "swap_to_b, PSNR over the face", swap)
 
 
 def litert(path, threads, endpoint):
@@ -72,7 +85,7 @@ def measure(name, n_images, rounds, folder):
     import keras_genzoo as gz
 
     model = gz.load(name)
-    task = (swapping if hasattr(model, "swap") else denoising)(model, n_images)
+    task = (swapping if model.can("swap") else denoising)(model, n_images)
     sides, rows = {}, []
     for quantize in (None, "float16", "int8"):
         path = gz.export(model, folder, format="litert", quantize=quantize)
@@ -84,15 +97,14 @@ def measure(name, n_images, rounds, folder):
             )
     path = gz.export(model, folder, format="saved_model")
     signature = tf.saved_model.load(str(path)).signatures[task.endpoint]
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    sides["SavedModel"] = lambda images: signature(images=tf.constant(images))["images"].numpy(), size
+    sides["SavedModel"] = lambda images: signature(images=tf.constant(images))["images"].numpy(), gz.files.size(path)
     weights = (model.preset.folder / "model.weights.h5").stat().st_size
     endpoint = model.endpoints()[task.endpoint]
     sides["Keras predict"] = lambda images: endpoint.predict(images, verbose=0)["images"], weights
     sides[task.title] = task.call, weights
 
     seconds = {title: [] for title in sides}
-    one = task.seen[:1]
+    one = task.inputs[:1]
     for function, _ in sides.values():
         function(one)  # the first call builds and warms up
     for _ in range(rounds):
@@ -101,16 +113,16 @@ def measure(name, n_images, rounds, folder):
             function(one)
             seconds[title].append(time.perf_counter() - start)
     for title, (function, size) in sides.items():
-        # One by one, as an app would: int8 rounds alike whatever the batch, but this is what is claimed.
+        # LiteRT runs images one by one, as an app does, although int8 rounds alike in every batch.
         images = (
-            np.concatenate([function(task.seen[i : i + 1]) for i in range(n_images)])
+            np.concatenate([function(task.inputs[i : i + 1]) for i in range(n_images)])
             if "LiteRT" in title
-            else function(task.seen)
+            else function(task.inputs)
         )
         psnr = gz.metrics.psnr(task.truth, images, weights=task.weights).mean()
         rows.append({"side": title, "bytes": size, "psnr": psnr, "ms": 1e3 * median(seconds[title])})
         print(f"{title}: {size / 1e6:.2f} MB, {psnr:.3f} dB, {rows[-1]['ms']:.3f} ms")
-    return rows, task.what
+    return rows, task.about
 
 
 def main():
@@ -124,14 +136,14 @@ def main():
     from keras_genzoo import presets
 
     with tempfile.TemporaryDirectory() as folder:
-        rows, what = measure(arguments.preset, arguments.images, arguments.rounds, folder)
+        rows, task = measure(arguments.preset, arguments.images, arguments.rounds, folder)
     about = {
         "date": datetime.date.today().isoformat(),
         "preset": arguments.preset,
         "weights_sha256": presets.find(arguments.preset).record(presets.WEIGHTS_RECORD)["sha256"],
         "images": arguments.images,
         "rounds": arguments.rounds,
-        "what": what,
+        "what": task,
         "cpus": os.cpu_count(),
         **{name: importlib.metadata.version(name) for name in ("ai-edge-litert", "tensorflow", "keras")},
     }

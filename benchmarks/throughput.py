@@ -1,4 +1,4 @@
-"""Images per second of `fit` against keras.io-style models, start-up times, and what `sample` costs over its network.
+"""Images per second of `fit` against keras.io-style models, start-up times, and the cost of `sample` over its network.
 
 The sides of a comparison run in turn (A B A B ...) after a warm-up; medians are reported. Of `fit`, one epoch is timed
 (`in_turn.fit_seconds`).
@@ -27,15 +27,16 @@ from in_turn import fit_seconds
 import keras_genzoo
 from keras_genzoo import data, presets, training
 
-# Preset: steps of a timed epoch, its peer, the endpoint behind `sample`. 500 steps are vae_mnist's epoch.
+# Steps of a timed epoch, peer, and endpoint behind `sample` of each preset. 500 steps are vae_mnist's epoch.
 BENCHED = {"vae_mnist": (500, keras_io_style.vae, "decode"), "dcgan_mnist": (50, keras_io_style.dcgan, "generate")}
+# Program of a child process: it prints the seconds of each statement in its arguments.
 CHILD = """import sys, time
 for statement in sys.argv[1:]:
     start = time.perf_counter(); exec(statement); print(time.perf_counter() - start)"""
 
 
 def measure_fit(name, rounds, steps):
-    """Our fit, as `train` calls it, against the peer's, compiled as in its example."""
+    """The `fit` of keras_genzoo, as `train` calls it, against the peer's, compiled as in its example."""
     preset = presets.find(name)
     ours, stream, _ = training.prepare(preset)
     steps = max(1, steps // ours.steps_per_execution) * ours.steps_per_execution
@@ -43,13 +44,13 @@ def measure_fit(name, rounds, steps):
     images = data.to_unit(data.arrays(preset.data.name, "train")[0][:n_images])
     build = BENCHED[name][1]
     runs = {"keras_genzoo": (ours, {"x": stream, "steps_per_epoch": steps}), "keras.io style": build(preset, images)}
-    if runs["keras.io style"][0].jit_compile != ours.jit_compile:  # shows how much of the difference is XLA's
+    if runs["keras.io style"][0].jit_compile != ours.jit_compile:  # a third run, for XLA's part of the ratio
         runs["keras.io style, our XLA"] = build(preset, images, jit_compile=ours.jit_compile)
     return race(name, runs, n_images, rounds)
 
 
 def measure_sweep(name, rounds, steps):
-    """Our fit under the settings a preset may choose."""
+    """The `fit` of keras_genzoo under the settings that a preset may choose."""
     preset, runs, steps = presets.find(name), {}, max(1, steps // 50) * 50
     for jit_compile, n in itertools.product((False, True), (1, 10, 50)):
         config = preset.training.model_copy(update={"jit_compile": jit_compile, "steps_per_execution": n})
@@ -100,7 +101,7 @@ def measure_sample(name, rounds, _steps):
         "predict": lambda i: network.predict(z, batch_size=64, verbose=0)["images"],
     }
     times = {key: [] for key in calls}
-    for group in (["sample", "tf.function"], ["predict"]):  # apart, for predict's threads slow what comes after it
+    for group in (["sample", "tf.function"], ["predict"]):  # apart, for predict's threads slow the next call
         for i, key in itertools.product(range(3 + 15 * rounds), group):
             start = time.perf_counter()
             calls[key](i)

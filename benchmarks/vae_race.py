@@ -21,11 +21,11 @@ from statistics import median
 from in_turn import Side, about, fit_seconds, serve
 
 SIDES = ("keras_genzoo", "keras.io style", "pythae")
-TARGETS = (90.0, 86.0)  # nats
+TARGETS = (90.0, 86.0)  # nats of the negative ELBO
 BATCH, PEAK, LATENT, UNITS, FILTERS = 120, 2e-3, 40, 256, (32, 64)
 
 
-# === The sides: functions that train an epoch and say how many seconds it took, and functions for the test ELBO ===
+# === The sides: functions that return `(train an epoch -> seconds, negative test ELBO)`, both functions ===
 
 
 def keras_genzoo_side(folder, epochs):
@@ -43,14 +43,14 @@ def keras_genzoo_side(folder, epochs):
         }
     )
     model, _, steps = training.prepare(preset)
-    test, done = np.load(folder / "test.npy"), 0
+    test, n_epochs = np.load(folder / "test.npy"), 0
 
     def epoch():
-        nonlocal done
+        nonlocal n_epochs
         start = time.perf_counter()
-        batches, _ = data.stream("mnist", binarize="dynamic", batch_size=BATCH, first_epoch=done)
+        batches, _ = data.stream("mnist", binarize="dynamic", batch_size=BATCH, first_epoch=n_epochs)
         seconds_of_data = time.perf_counter() - start
-        done += 1
+        n_epochs += 1
         return seconds_of_data + fit_seconds(model, batches, steps_per_epoch=steps)
 
     return epoch, lambda: float(model.evaluate(test, batch_size=500, verbose=0, return_dict=True)["loss"])
@@ -167,14 +167,14 @@ def pythae_side(folder, epochs):
         ),
     )
     trainer.prepare_training()
-    done = 0
+    n_epochs = 0
 
     def epoch():
-        nonlocal done
+        nonlocal n_epochs
         start = time.perf_counter()
         dataset.data = torch.bernoulli(grey)
-        done += 1
-        trainer.train_step(done)
+        n_epochs += 1
+        trainer.train_step(n_epochs)
         trainer.scheduler.step()
         return time.perf_counter() - start
 
@@ -190,10 +190,10 @@ def pythae_side(folder, epochs):
 def _check(preset):
     """This file spells the preset's networks out for PyTorch: they must be those of the preset."""
     config = preset.model
-    spelled = {"units": [UNITS], "gated": True}
+    options = {"units": [UNITS], "gated": True}
     assert config["latent_dim"] == LATENT
-    assert config["encoder"] == {"name": "conv_encoder", "filters": list(FILTERS), **spelled}
-    assert config["decoder"] == {"name": "conv_decoder", "filters": list(FILTERS[::-1]), **spelled}
+    assert config["encoder"] == {"name": "conv_encoder", "filters": list(FILTERS), **options}
+    assert config["decoder"] == {"name": "conv_decoder", "filters": list(FILTERS[::-1]), **options}
     assert preset.training.batch_size == BATCH
     assert preset.training.optimizers["optimizer"].learning_rate == PEAK
 
@@ -208,7 +208,7 @@ def work(side, folder, epochs):
     epoch, loss = {SIDES[0]: keras_genzoo_side, SIDES[1]: keras_io_side, SIDES[2]: pythae_side}[side](folder, epochs)
 
     def turn():
-        loss()  # untimed: what a process that waits has in memory may have gone by its next turn
+        loss()  # untimed: the caches do not hold a waiting process' data until its next turn
         return {"seconds": epoch(), "elbo": -loss()}
 
     serve(turn)

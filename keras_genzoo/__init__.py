@@ -8,46 +8,156 @@ Importing the package imports neither TensorFlow nor Keras; the first call that 
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_genzoo import (
+        cards,
+        choices,
+        data,
+        distributions,
+        drawings,
+        engine,
+        errors,
+        evaluation,
+        exporting,
+        faces,
+        files,
+        judges,
+        layers,
+        losses,
+        measures,
+        metrics,
+        models,
+        networks,
+        optimizers,
+        origin,
+        parts,
+        plots,
+        presets,
+        progress,
+        provenance,
+        registry,
+        samplers,
+        studies,
+        training,
+        typing,
+        zoo,
+    )
+    from keras_genzoo.errors import ZooError
+    from keras_genzoo.evaluation import evaluate
+    from keras_genzoo.exporting import export
+    from keras_genzoo.models.autoencoder import Autoencoder
+    from keras_genzoo.models.classifier import Classifier
+    from keras_genzoo.models.face_swap import FaceSwap
+    from keras_genzoo.models.gan import GAN
+    from keras_genzoo.models.gan.monitor import GANMonitor
+    from keras_genzoo.models.vae import VAE
+    from keras_genzoo.presets import list_presets
+    from keras_genzoo.training import train
+    from keras_genzoo.zoo import load, save
 
 __version__ = "0.1.0"
 
-_NAMES = {  # public name -> module that holds it
-    "load": "zoo",
-    "save": "zoo",
-    "list_presets": "presets",
-    "train": "training",
+_NAMES = {  # module of each public name
+    "Autoencoder": "models.autoencoder",
+    "Classifier": "models.classifier",
+    "FaceSwap": "models.face_swap",
+    "GAN": "models.gan",
+    "GANMonitor": "models.gan.monitor",
+    "VAE": "models.vae",
+    "ZooError": "errors",
     "evaluate": "evaluation",
     "export": "exporting",
-    "GANMonitor": "monitor",
-    "ZooError": "errors",
+    "list_presets": "presets",
+    "load": "zoo",
+    "save": "zoo",
+    "train": "training",
 }
-_MODULES = (
+_MODULES = (  # public modules, imported when they are first named
     "cards",
+    "choices",
     "data",
     "distributions",
+    "drawings",
+    "engine",
     "errors",
     "evaluation",
     "exporting",
-    "latents",
+    "faces",
+    "files",
+    "judges",
     "layers",
     "losses",
+    "measures",
     "metrics",
     "models",
-    "monitor",
     "networks",
+    "optimizers",
+    "origin",
+    "parts",
     "plots",
     "presets",
+    "progress",
+    "provenance",
+    "registry",
     "samplers",
     "studies",
-    "synthetic",
     "training",
+    "typing",
     "zoo",
 )
 
-__all__ = ["__version__", *_NAMES, *_MODULES]
+__all__ = [
+    "GAN",
+    "VAE",
+    "Autoencoder",
+    "Classifier",
+    "FaceSwap",
+    "GANMonitor",
+    "ZooError",
+    "__version__",
+    "cards",
+    "choices",
+    "data",
+    "distributions",
+    "drawings",
+    "engine",
+    "errors",
+    "evaluate",
+    "evaluation",
+    "export",
+    "exporting",
+    "faces",
+    "files",
+    "judges",
+    "layers",
+    "list_presets",
+    "load",
+    "losses",
+    "measures",
+    "metrics",
+    "models",
+    "networks",
+    "optimizers",
+    "origin",
+    "parts",
+    "plots",
+    "presets",
+    "progress",
+    "provenance",
+    "registry",
+    "samplers",
+    "save",
+    "studies",
+    "train",
+    "training",
+    "typing",
+    "zoo",
+]  # fmt: skip
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(importlib.import_module(f"keras_genzoo.{_NAMES[name]}"), name)
     if name in _MODULES:
@@ -55,5 +165,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'keras_genzoo' has no attribute {name!r}")
 
 
-def __dir__():
-    return __all__
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,29 +1,41 @@
-"""Tables generated from preset.yaml, weights.json, metrics.json and benchmark results: in cards and READMEs.
+"""Tables of cards and READMEs, generated from preset.yaml, weights.json, metrics.json and benchmark results.
 
-People write the prose; what stands between two markers is replaced: `python -m keras_genzoo.cards`. A test fails
-when a table and its source drift apart.
+People write the prose. `python -m keras_genzoo.cards` replaces the text between two markers by the table of today's
+files; a test fails when a table and its files differ.
 """
 
 import json
 import re
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from keras_genzoo import presets
+from keras_genzoo import files, presets
 from keras_genzoo.errors import ZooError
+from keras_genzoo.presets import Preset
+from keras_genzoo.typing import PathLike, Spec
 
+# Words of a metric's name that people write in capitals.
 _LABELS = {"pca": "PCA", "nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR", "ssim": "SSIM"}
+_RESULTS = Path("benchmarks", "results")  # folder of a checkout with the benchmarks' numbers
 
 
-def metrics_table(preset):
-    """The card's tables in Markdown: what was measured, and the weights it was measured on."""
+def metrics_table(preset: Preset) -> str:
+    """A card's tables in Markdown: the measured numbers, and the weights that they belong to.
+
+    Args:
+        preset: A preset with a folder.
+
+    Returns:
+        Markdown; a line where nothing was measured yet.
+    """
     metrics, weights = preset.record(presets.METRICS_FILE), preset.record(presets.WEIGHTS_RECORD)
     if metrics is None or weights is None:
         return "*Not measured yet.*"
     lines = ["| metric | value | n | split | seed | protocol |", "|---|---|---|---|---|---|"]
     for row in metrics["rows"]:
         value = f"**{row['value']:g}** {row['unit']}".rstrip()
-        protocol = row["protocol"].replace("|", "\\|")  # or p(x|z) would end the cell
+        protocol = row["protocol"].replace("|", "\\|")  # the bar of p(x|z) would end the cell
         lines.append(
             f"| {label(row['metric'])} | {value} | {row['n']:,} | {row['split']} | {row['seed']} | {protocol} |"
         )
@@ -31,22 +43,22 @@ def metrics_table(preset):
     lines += ["", f"Measured by `keras-genzoo evaluate {preset.name}` at commit `{commit}`, on these weights:", ""]
     training = preset.training
     optimizers = "; ".join(
-        f"{key} {config.name} {config.learning_rate:g}, {config.schedule}"
+        f"{key} {config.name} {config.learning_rate:g}, {_name(config.schedule)}"
         for key, config in training.optimizers.items()
     )
     start = f"from the weights of `{training.start_from}`, " if training.start_from else ""
-    unwarped = f", the last {training.unwarped_epochs} of them unwarped" if training.unwarped_epochs else ""
+    phrases = "".join(f", {phrase}" for phrase in (preset.section.in_words() if preset.section else ()))
     lines += [
         "| parameters | file | SHA-256 | training |",
         "|---|---|---|---|",
         f"| {weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...` | "
         f"{start}{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps)"
-        f"{unwarped}, seed {training.seed}; {optimizers} |",
+        f"{phrases}, seed {training.seed}; {optimizers} |",
     ]
     return "\n".join(lines)
 
 
-def presets_table():
+def presets_table() -> str:
     """The README's table of presets in Markdown."""
     lines = ["| preset | what it is | data | parameters | headline on the test images |", "|---|---|---|---|---|"]
     for row in presets.list_presets():
@@ -61,7 +73,7 @@ def presets_table():
     return "\n".join(lines)
 
 
-def benchmark_table(results):
+def benchmark_table(results: dict[str, Any]) -> str:
     """The README's table of speed in Markdown, from benchmarks/results/throughput.json."""
     about, seconds = results["about"], {key: row["median"] for key, row in results["import"].items()}
     lines = ["| what | keras_genzoo | compared with | ratio |", "|---|---|---|---|"]
@@ -89,8 +101,8 @@ def benchmark_table(results):
     return "\n".join(lines)
 
 
-def denoising_table(results):
-    """Denoisers against classical filters in Markdown, from benchmarks/results/denoising.json: every cell."""
+def denoising_table(results: dict[str, Any]) -> str:
+    """Denoisers against classical filters in Markdown, from benchmarks/results/denoising.json."""
     about, rows = results["about"], results["rows"]
     titles = list(rows[0]["filters"])
     lines = [
@@ -98,11 +110,11 @@ def denoising_table(results):
         "|---|---|---|---|---|" + "---|" * len(titles) + "---|",
     ]
     for row in rows:
-        for seen in ("files", "raw"):
-            cells = [row["filters"][title][seen] for title in titles]
-            gains = (row["denoiser"] - max(cell[how] for cell in cells) for how in ("plain", "curve"))
+        for inputs in ("files", "raw"):
+            cells = [row["filters"][title][inputs] for title in titles]
+            gains = (row["denoiser"] - max(cell[outputs] for cell in cells) for outputs in ("plain", "curve"))
             lines.append(
-                f"| {row['data']} | {row['sigma']:g} | {row['noisy']:.2f} | **{row['denoiser']:.2f}** | {seen} | "
+                f"| {row['data']} | {row['sigma']:g} | {row['noisy']:.2f} | **{row['denoiser']:.2f}** | {inputs} | "
                 + " | ".join(f"{cell['plain']:.2f} / {cell['curve']:.2f}" for cell in cells)
                 + f" | **{' / '.join(f'{gain:+.2f}' for gain in gains)}** |"
             )
@@ -114,8 +126,8 @@ def denoising_table(results):
     return "\n".join(lines)
 
 
-def mobile_table(results):
-    """What a phone would run in Markdown, from a file that benchmarks/mobile.py wrote."""
+def mobile_table(results: dict[str, Any]) -> str:
+    """A preset's exports in a phone's runtime in Markdown, from a file of benchmarks/mobile.py."""
     about, rows = results["about"], results["rows"]
     reference = rows[-1]["psnr"]
     lines = ["| run by | size | PSNR | lost against Keras | one image |", "|---|---|---|---|---|"]
@@ -133,8 +145,8 @@ def mobile_table(results):
     return "\n".join(lines)
 
 
-def gan_race_table(results):
-    """GANs against their peers in Markdown, from a file that benchmarks/gan_race.py wrote."""
+def gan_race_table(results: dict[str, Any]) -> str:
+    """GANs against their peers in Markdown, from a file of benchmarks/gan_race.py."""
     sides = list(next(iter(results["games"].values())))
     lines = [f"| steps per second | {' | '.join(sides)} |", "|---|" + "---|" * len(sides)]
     for game, rows in results["games"].items():
@@ -151,8 +163,8 @@ def gan_race_table(results):
     return "\n".join(lines)
 
 
-def vae_race_table(results):
-    """VAEs against their peers in Markdown, from a file that benchmarks/vae_race.py wrote."""
+def vae_race_table(results: dict[str, Any]) -> str:
+    """VAEs against their peers in Markdown, from a file of benchmarks/vae_race.py."""
     sides = results["sides"]
     targets = list(next(iter(sides.values()))["seconds_to_elbo"])
     lines = [
@@ -162,16 +174,24 @@ def vae_race_table(results):
         "|---|---|" + "---|" * len(targets) + "---|",
     ]
     for side, row in sides.items():
-        reached = " | ".join(
+        times = " | ".join(
             "not reached" if seconds is None else f"{seconds:,.0f}" for seconds in row["seconds_to_elbo"].values()
         )
-        lines.append(f"| {side} | **{row['images_per_second']:,.0f}** | {reached} | {row['last_elbo']:.2f} |")
+        lines.append(f"| {side} | **{row['images_per_second']:,.0f}** | {times} | {row['last_elbo']:.2f} |")
     lines += ["", f"{_circumstances(results['about'])}, PyTorch {results['about']['torch']}."]
     return "\n".join(lines)
 
 
-def seeds_table(results, name=None):
-    """Presets of points trained from several seeds in Markdown, from `study seeds`: all of them, or the one `name`."""
+def seeds_table(results: dict[str, Any], name: str | None = None) -> str:
+    """Presets of points trained from several seeds in Markdown, from `study seeds`.
+
+    Args:
+        results: Content of benchmarks/results/seeds.json.
+        name: Name of the only preset in the table; None: all.
+
+    Returns:
+        Markdown.
+    """
     rows = [row for row in results["rows"] if name in (None, row["data"])]
     lines = ["| preset | seeds | modes, the least | high quality | reverse KL |", "|---|---|---|---|---|"]
     for data in dict.fromkeys(row["data"] for row in rows):
@@ -185,43 +205,70 @@ def seeds_table(results, name=None):
     return "\n".join([*lines, "", "Mean of the seeds; the least and the greatest. 2,500 samples of each."])
 
 
-def _circumstances(about):
+def _name(spec: Spec) -> str:
+    """The name in a spec."""
+    return spec if isinstance(spec, str) else spec["name"]
+
+
+def _circumstances(about: dict[str, Any]) -> str:
     """The date, the cores and the versions beside a result."""
     return f"{about['date']}, {about['cpus']} CPU cores, TensorFlow {about['tensorflow']}, Keras {about['keras']}"
 
 
-def label(metric):
-    """A metric's name as people write it: frechet_distance -> Frechet distance."""
-    words = [_LABELS.get(word, word) for word in metric.split("_")]
-    text = " ".join(words)
+def label(metric: str) -> str:
+    """A metric's name as people write it, such as "Frechet distance" for "frechet_distance"."""
+    text = " ".join(_LABELS.get(word, word) for word in metric.split("_"))
     return text[0].upper() + text[1:]
 
 
-def updated(text, marker, table, *, origin):
-    """`text` with the table between `<!-- marker -->` and `<!-- /marker -->`; a ZooError where they are missing."""
+def updated(text: str, marker: str, table: str, *, origin: PathLike) -> str:
+    """A document with another table between `<!-- marker -->` and `<!-- /marker -->`.
+
+    Args:
+        text: Markdown of the document.
+        marker: Name of the markers.
+        table: Markdown of the table.
+        origin: File of the document, for the error.
+
+    Returns:
+        The document's new text.
+
+    Raises:
+        ZooError: The document has no such markers.
+    """
     pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
     if not pattern.search(text):
         raise ZooError(f"{origin} has no <!-- {marker} --> ... <!-- /{marker} --> to put the table in")
     return pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
 
 
-def documents(root):
-    """Every generated document of a checkout: path -> text as it should be."""
+def documents(root: PathLike) -> dict[Path, str]:
+    """The documents of a checkout with today's tables.
+
+    Args:
+        root: Folder of the checkout.
+
+    Returns:
+        Text by path.
+
+    Raises:
+        ZooError: A document lacks the markers of a table.
+    """
     root = Path(root)
-    expected, seeds = {}, _results(root, "seeds")
+    texts, seeds = {}, _results(root, "seeds")
     for name in presets.names():
         preset = presets.find(name)
         card = preset.folder / presets.CARD_FILE
-        text = updated(card.read_text(), "metrics", metrics_table(preset), origin=card)
+        text = updated(card.read_text(encoding="utf-8"), "metrics", metrics_table(preset), origin=card)
         if any(row["data"] == name for row in seeds["rows"]):
             text = updated(text, "seeds", seeds_table(seeds, name), origin=card)
-        expected[card] = text
+        texts[card] = text
     readme = root / "README.md"
-    text = updated(readme.read_text(), "presets", presets_table(), origin=readme)
+    text = updated(readme.read_text(encoding="utf-8"), "presets", presets_table(), origin=readme)
     text = updated(text, "seeds", seeds_table(seeds), origin=readme)
-    expected[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
+    texts[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
     benchmarks = root / "benchmarks/README.md"
-    text = benchmarks.read_text()
+    text = benchmarks.read_text(encoding="utf-8")
     for name, table in (
         ("denoising", denoising_table),
         ("mobile", mobile_table),
@@ -230,16 +277,27 @@ def documents(root):
         ("vae_race", vae_race_table),
     ):
         text = updated(text, name, table(_results(root, name)), origin=benchmarks)
-    expected[benchmarks] = text
-    return expected
+    texts[benchmarks] = text
+    return texts
 
 
-def _results(root, name):
-    return json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text())
+def _results(root: Path, name: str) -> Any:
+    return json.loads((root / _RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Brings the documents of this checkout up to date, and prints the paths of those that change.
+
+    Raises:
+        ZooError: The package is not installed from a checkout.
+    """
+    if presets.CONFIGS is None:
+        raise ZooError("The cards are files of a checkout, and this package is in none")
+    for path, text in documents(presets.CONFIGS.parent).items():
+        if path.read_text(encoding="utf-8") != text:
+            files.write_text(path, text)
+            print("updated", path)
 
 
 if __name__ == "__main__":
-    for path, text in documents(presets.CONFIGS.parent).items():
-        if path.read_text() != text:
-            path.write_text(text)
-            print("updated", path)
+    main()

@@ -1,15 +1,21 @@
-"""The README's first command: load a VAE, look at it, export it, run what a phone would run. `make demo`."""
+"""The README's first command, `make demo`: loads a VAE, draws it, exports it, and runs the exported file."""
 
 import os
 import sys
 import time
 from pathlib import Path
 
+from keras_genzoo.typing import PathLike
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def demo(out):
-    """Writes a picture, a SavedModel and LiteRT files of `vae_mnist` into the folder `out`, and says where they are."""
+def demo(out: PathLike) -> None:
+    """Writes a picture, a SavedModel and LiteRT files of `vae_mnist`, and prints where they are.
+
+    Args:
+        out: Folder to write; it is made.
+    """
     import numpy as np
 
     import keras_genzoo as gz
@@ -21,25 +27,23 @@ def demo(out):
 
     test_images = gz.data.to_unit(gz.data.arrays("mnist", "test")[0][:32])
     picture = gz.plots.showcase(vae, test_images, out / "vae_mnist.png")
-    saved_model = gz.export(vae, out, format="saved_model")
-    litert = gz.export(vae, out, format="litert")
-    int8 = gz.export(vae, out, format="litert", quantize="int8")
+    variants = [("saved_model", None), ("litert", None), ("litert", "int8")]
+    saved_model, litert, int8 = gz.exporting.export_all(vae, out, variants)
 
-    # From here on no Keras: what an app does with the file alone.
+    # The rest works without Keras, as in an app that has only the file.
     from ai_edge_litert.interpreter import Interpreter
 
     z = np.random.default_rng(0).standard_normal((64, vae.latent_dim)).astype("float32")
     decode = Interpreter(model_path=str(int8)).get_signature_runner("decode")
-    from_phone = gz.plots.grid(decode(z=z)["images"], out / "vae_mnist_int8_samples.png")
+    phone_samples = gz.plots.grid(decode(z=z)["images"], out / "vae_mnist_int8_samples.png")
 
     print("\nSamples (top four rows), then test images above their reconstructions:")
     print(f"  {picture}")
     print("Exported, each checked against Keras (its .export.json has the errors):")
     for path in (saved_model, litert, int8):
-        size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
-        print(f"  {path}  {size / 1e6:.1f} MB")
+        print(f"  {path}  {gz.files.size(path) / 1e6:.1f} MB")
     print("Samples drawn by the int8 file in the LiteRT runtime:")
-    print(f"  {from_phone}")
+    print(f"  {phone_samples}")
 
 
 if __name__ == "__main__":

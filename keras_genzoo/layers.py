@@ -1,8 +1,15 @@
 """The few layers that Keras lacks, registered so that saved models find them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from keras_genzoo.typing import Shape, Tensor
+
+_LARGEST_LOG_SCALE = 3.0  # bound of |s(x_a)|, without which one step of training could overflow
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -13,110 +20,123 @@ class GatedDense(keras.layers.Layer):
 
     Both products are one matrix product of twice the width.
 
+    Shapes: `(batch, features)` -> `(batch, units)`, in the layer's compute dtype.
+
     Args:
         units: Width of the output, >= 1.
+        **kwargs: Options of every Keras layer, such as `name` and `dtype`.
 
-    Shapes: `(batch, features)` -> `(batch, units)`, in the layer's compute dtype.
+    Example:
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import GatedDense
+        >>> tuple(GatedDense(16)(np.zeros((8, 4), "float32")).shape)
+        (8, 16)
     """
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = units
         self.dense = keras.layers.Dense(2 * units, dtype=self.dtype_policy, name="dense")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.dense.build(input_shape)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         value, gate = ops.split(self.dense(inputs), 2, axis=-1)
         return value * ops.sigmoid(gate)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
 class BentMap(keras.layers.Layer):
-    """An affine map of codes, bent by a few units. It begins as the identity; whoever has it sets its weights.
+    """An affine map of codes plus a hidden layer of tanh units.
 
         y = x K + b + tanh(x V + c) U
 
-    Args:
-        hidden_units: Columns of V, >= 1.
+    The map begins as the identity. It is not trainable by default: its owner computes the weights and sets them.
 
     Shapes: `(batch, size)` -> `(batch, size)`, always in float32. Weights, in order: K, b, V, c, U.
+
+    Args:
+        hidden_units: Number of tanh units, the columns of V, >= 1.
+        **kwargs: Options of every Keras layer but `dtype`, such as `name` and `trainable`.
     """
 
-    def __init__(self, hidden_units, **kwargs):
+    def __init__(self, hidden_units: int, **kwargs: Any):
         super().__init__(**{"trainable": False, **kwargs, "dtype": "float32"})
         self.hidden_units = hidden_units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size, hidden = input_shape[-1], self.hidden_units
-        shapes = {
-            "kernel": (size, size),
-            "bias": (size,),
-            "hidden_kernel": (size, hidden),
-            "hidden_bias": (hidden,),
-            "hidden_out": (hidden, size),
-        }
-        for name, shape in shapes.items():
-            kind = "identity" if name == "kernel" else "zeros"
-            setattr(self, name, self.add_weight(name=name, shape=shape, initializer=kind))
+        self.kernel = self.add_weight(name="kernel", shape=(size, size), initializer="identity")
+        self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
+        self.hidden_kernel = self.add_weight(name="hidden_kernel", shape=(size, hidden), initializer="zeros")
+        self.hidden_bias = self.add_weight(name="hidden_bias", shape=(hidden,), initializer="zeros")
+        self.hidden_out = self.add_weight(name="hidden_out", shape=(hidden, size), initializer="zeros")
         self.built = True
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         hidden = ops.tanh(ops.matmul(x, self.hidden_kernel) + self.hidden_bias)
         return ops.matmul(x, self.kernel) + self.bias + ops.matmul(hidden, self.hidden_out)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden_units": self.hidden_units}
 
 
 class RealNVP(keras.layers.Layer):
     """An invertible map of vectors whose Jacobian has a known determinant (Dinh, Sohl-Dickstein & Bengio 2017).
 
-    Affine coupling layers (eq. 7): half of the numbers, chosen anew in every layer, passes as it is and says how the
-    other half is scaled and shifted.
+    It is a stack of affine coupling layers (eq. 7). Each passes one half of the numbers unchanged, and from it computes
+    scale and shift of the other half; the halves are drawn anew in every layer.
 
         y_a = x_a,    y_b = x_b * exp(s(x_a)) + t(x_a),    log |det dy/dx| = sum s(x_a)
 
-    It begins as the identity. Always in float32.
+    The map begins as the identity. Always in float32.
 
     Args:
-        size: Numbers of a vector, >= 2.
-        n_layers: Coupling layers, >= 1.
-        units: Widths of the hidden ReLU layers that make s and t.
-        context_size: Numbers of a context that s and t see, too; 0 for none.
+        size: Length of a vector, >= 2.
+        n_layers: Number of coupling layers, >= 1.
+        units: Widths of the hidden ReLU layers of s and t.
+        context_size: Length of a second input of s and t, the context; 0 for none.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: `size` < 2 or `n_layers` < 1.
 
     Example:
-        >>> flow = RealNVP(40, n_layers=8, units=[128])
-        >>> y, log_det = flow(x)                    # (batch, 40), (batch,)
-        >>> x, minus_log_det = flow(y, inverse=True)
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import RealNVP
+        >>> flow = RealNVP(4, n_layers=2, units=[8])
+        >>> y, log_det = flow(np.ones((3, 4), "float32"))  # (3, 4) and (3,)
+        >>> x, minus_log_det = flow(y, inverse=True)  # the ones again, and -log_det
     """
 
-    def __init__(self, size, *, n_layers, units, context_size=0, name=None):
+    def __init__(
+        self, size: int, *, n_layers: int, units: Sequence[int], context_size: int = 0, name: str | None = None
+    ):
         super().__init__(name=name, dtype="float32")
         if size < 2:
             raise ValueError(f"A RealNVP needs vectors of 2 numbers or more. Received: {size}")
         if n_layers < 1:
             raise ValueError(f"`n_layers` must be >= 1. Received: {n_layers}")
         self.size, self.kept = size, size // 2
-        # Fixed by the layer's number: a trained flow finds the order it learned.
+        # The order follows from the layer's number alone, so that a loaded flow has the one it was trained with.
         self.orders = [np.random.default_rng(i).permutation(size) for i in range(n_layers)]
         self.stacks = []
         for i in range(n_layers):
             stack = [keras.layers.Dense(width, "relu", dtype="float32", name=f"hidden_{i}_{j}")
                      for j, width in enumerate(units)]  # fmt: skip
-            moved = 2 * (size - self.kept)
-            stack.append(keras.layers.Dense(moved, kernel_initializer="zeros", dtype="float32", name=f"out_{i}"))
+            width = 2 * (size - self.kept)  # s and t
+            stack.append(keras.layers.Dense(width, kernel_initializer="zeros", dtype="float32", name=f"out_{i}"))
             features = self.kept + context_size
             for layer in stack:
                 layer.build((None, features))
@@ -124,26 +144,32 @@ class RealNVP(keras.layers.Layer):
             self.stacks.append(stack)
         self.built = True
 
-    def call(self, x, context=None, inverse=False):
-        """`(batch, size)` -> `(y, log_det)`: the image of x and log |det| of the map that was taken, `(batch,)`."""
+    def call(self, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """The map of each vector, or its inverse, and the logarithm of its volume change.
+
+        Args:
+            x: Vectors, `(batch, size)`.
+            context: Second input of s and t, `(batch, context_size)`; None where `context_size` is 0.
+            inverse: Whether to take the inverse map.
+
+        Returns:
+            `(y, log_det)`: the mapped vectors, `(batch, size)`, and log |det dy/dx|, `(batch,)`.
+        """
         log_det = ops.zeros_like(x[:, 0])
         layers = list(zip(self.orders, self.stacks, strict=True))
         for order, stack in reversed(layers) if inverse else layers:
             x = ops.take(x, order, axis=1)
-            kept, moved = x[:, : self.kept], x[:, self.kept :]
-            h = kept if context is None else ops.concatenate([kept, context], axis=1)
+            x_a, x_b = x[:, : self.kept], x[:, self.kept :]
+            h = x_a if context is None else ops.concatenate([x_a, context], axis=1)
             for layer in stack:
                 h = layer(h)
             log_scale, shift = ops.split(h, [self.size - self.kept], axis=1)
-            log_scale = _MOST * ops.tanh(log_scale / _MOST)  # or one step of training could overflow
+            log_scale = _LARGEST_LOG_SCALE * ops.tanh(log_scale / _LARGEST_LOG_SCALE)
             if inverse:
-                moved = (moved - shift) * ops.exp(-log_scale)
+                x_b = (x_b - shift) * ops.exp(-log_scale)
                 log_det -= ops.sum(log_scale, axis=1)
             else:
-                moved = moved * ops.exp(log_scale) + shift
+                x_b = x_b * ops.exp(log_scale) + shift
                 log_det += ops.sum(log_scale, axis=1)
-            x = ops.take(ops.concatenate([kept, moved], axis=1), np.argsort(order), axis=1)
+            x = ops.take(ops.concatenate([x_a, x_b], axis=1), np.argsort(order), axis=1)
         return x, log_det
-
-
-_MOST = 3.0  # |log scale| of one coupling layer

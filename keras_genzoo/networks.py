@@ -9,41 +9,75 @@ the model decides (image shape, latent size, outputs) come as keyword arguments 
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
 
+from keras_genzoo import parts
 from keras_genzoo.layers import GatedDense
+from keras_genzoo.typing import DType, Shape, Spec, Tensor
+
+_MOMENTUM = 0.9  # share of BatchNorm's running means that a step keeps, PyTorch's 0.1; Keras' 0.99 lags in short runs
+_DCGAN_SLOPE = 0.2  # slope of LeakyReLU below 0 (Radford, Metz & Chintala 2016, section 4)
+_FACE_SLOPE = 0.1  # slope of LeakyReLU below 0 in the face swaps of 2017
+_LEAST_VARIANCE = 1e-4  # added to a channel's variance, which is 0 in a flat image: a deviation of 2.6 grey levels
 
 
-def build(spec, *, dtype=None, name=None, **shapes):
-    """The network a spec describes.
+def build(
+    spec: Spec, *, key: str = "network", dtype: DType = None, name: str | None = None, **shapes: Any
+) -> keras.Model:
+    """Builds the network that a spec describes.
 
     Args:
-        spec: Dict with `name`, a key of `BUILDERS`, and that builder's options.
+        spec: Name of a builder, a key of `BUILDERS`, or a dict of `name` and that builder's options.
+        key: Path of the spec in errors, such as "encoder".
         dtype: Precision policy of the hidden layers, e.g. "mixed_bfloat16". None: Keras' global policy.
         name: Name of the returned model.
-        **shapes: What the model decides: `image_shape`, `latent_dim`, `outputs`, `feature_shape`.
+        **shapes: Sizes that the model decides: `image_shape`, `latent_dim`, `outputs`, `feature_shape`, whichever the
+            builder takes.
+
+    Returns:
+        A Functional `keras.Model`.
 
     Raises:
-        ValueError: An unknown builder name.
+        ZooError: An unknown builder or option, or a builder that does not fit these sizes.
+        ValueError: An option out of range.
+
+    Example:
+        >>> from keras_genzoo import networks
+        >>> spec = {"name": "mlp_encoder", "units": [8]}
+        >>> encoder = networks.build(spec, image_shape=(28, 28, 1), outputs={"z_mean": 2, "z_log_var": 2})
+        >>> encoder.count_params()  # 784 * 8 + 8, and two heads of 8 * 2 + 2
+        6316
     """
-    builder, options = chosen(BUILDERS, spec, "network")
-    inputs, outputs = builder(dtype=dtype, **shapes, **options)
+    inputs, outputs = parts.build("network", spec, key=key, dtype=dtype, **shapes)
     return keras.Model(inputs, outputs, name=name)
 
 
-def chosen(kinds, spec, what):
-    """The kind that a spec's `name` stands for in a dict of them, and the spec's options; `what` names it in errors."""
-    if spec.get("name") not in kinds:
-        raise ValueError(f"`name` of a {what} must be one of {sorted(kinds)}. Received: {spec.get('name')!r}")
-    return kinds[spec["name"]], {key: value for key, value in spec.items() if key != "name"}
+def mlp_encoder(
+    *,
+    image_shape: Shape,
+    outputs: Mapping[str, int],
+    dtype: DType = None,
+    units: list[int],
+    activation: str = "relu",
+    gated: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Images -> dense layers -> one linear head per output.
 
+    Args:
+        image_shape: `(H, W, C)`.
+        outputs: Name of each head -> its size.
+        dtype: Precision policy of the hidden layers.
+        units: Widths of the dense layers.
+        activation: Activation of the dense layers; unused where `gated`.
+        gated: Whether they are `GatedDense` layers.
 
-def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activation: str = "relu", gated: bool = False):
-    """Images -> dense layers of `units` -> one linear head per entry of `outputs` (name -> size)."""
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)`, and name of each head -> `(batch, size)`.
+    """
     images = keras.Input(image_shape, name="images")
     h = _dense_stack(layers.Flatten(dtype=dtype)(images), units, activation, gated, dtype)
     return images, _heads(h, outputs)
@@ -51,18 +85,28 @@ def mlp_encoder(*, image_shape, outputs, dtype=None, units: list[int], activatio
 
 def mlp_decoder(
     *,
-    latent_dim,
-    image_shape,
-    dtype=None,
+    latent_dim: int,
+    image_shape: Shape,
+    dtype: DType = None,
     units: list[int],
     activation: str = "relu",
     gated: bool = False,
     unit_norm: bool = False,
-):
-    """Codes -> dense layers of `units` -> raw pixels (logits, or a mean before its activation).
+) -> tuple[Tensor, Tensor]:
+    """Codes -> dense layers -> raw pixels (logits, or a mean before its activation).
 
-    `unit_norm` holds what each unit paints, its weights to all pixels, at norm 1: else a penalty on the size of a code
-    is met by a smaller code and larger weights.
+    Args:
+        latent_dim: Length of a code.
+        image_shape: `(H, W, C)`.
+        dtype: Precision policy of the hidden layers.
+        units: Widths of the dense layers.
+        activation: Activation of the dense layers; unused where `gated`.
+        gated: Whether they are `GatedDense` layers.
+        unit_norm: Whether the weights from each unit to all pixels are held at norm 1. Without it a penalty on the size
+            of a code can be met by a smaller code and larger weights.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, latent_dim)` and `(batch, H, W, C)`.
     """
     z = keras.Input((latent_dim,), name="z")
     h = _dense_stack(z, units, activation, gated, dtype)
@@ -73,17 +117,29 @@ def mlp_decoder(
 
 def conv_encoder(
     *,
-    image_shape,
-    outputs,
-    dtype=None,
+    image_shape: Shape,
+    outputs: Mapping[str, int],
+    dtype: DType = None,
     filters: list[int],
     units: Sequence[int] = (),
     kernel_size: int = 4,
     activation: str = "relu",
     gated: bool = False,
-):
-    """Images -> convolutions of stride 2 with `filters` channels -> dense layers of `units`, `gated` or not -> one
-    linear head per entry of `outputs`.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Images -> convolutions of stride 2 -> dense layers -> one linear head per output.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        outputs: Name of each head -> its size.
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the convolutions.
+        units: Widths of the dense layers.
+        kernel_size: Sides of the convolutions' kernels, in pixels.
+        activation: Activation of the convolutions, and of the dense layers unless `gated`.
+        gated: Whether the dense layers are `GatedDense` layers.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)`, and name of each head -> `(batch, size)`.
     """
     images = keras.Input(image_shape, name="images")
     h = images
@@ -97,17 +153,32 @@ def conv_encoder(
 
 def conv_decoder(
     *,
-    latent_dim,
-    image_shape,
-    dtype=None,
+    latent_dim: int,
+    image_shape: Shape,
+    dtype: DType = None,
     filters: list[int],
     units: Sequence[int] = (),
     kernel_size: int = 4,
     activation: str = "relu",
     gated: bool = False,
-):
-    """Codes -> dense layers of `units`, `gated` or not -> a dense map -> transposed convolutions of stride 2
-    (`filters`, first to last) -> raw pixels.
+) -> tuple[Tensor, Tensor]:
+    """Codes -> dense layers -> a small feature map -> transposed convolutions of stride 2 -> raw pixels.
+
+    Args:
+        latent_dim: Length of a code.
+        image_shape: `(H, W, C)`; H and W divisible by 2 ** len(filters).
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the feature maps, the smallest map first; at least one.
+        units: Widths of the dense layers.
+        kernel_size: Sides of the convolutions' kernels, in pixels.
+        activation: Activation of the feature maps, and of the dense layers unless `gated`.
+        gated: Whether the dense layers are `GatedDense` layers.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, latent_dim)` and `(batch, H, W, C)`.
+
+    Raises:
+        ValueError: `filters` is empty, or does not fit the sides of the images.
     """
     z = keras.Input((latent_dim,), name="z")
     h = _dense_stack(z, units, activation, gated, dtype)
@@ -122,9 +193,26 @@ def conv_decoder(
     )(h)
 
 
-def dcgan_generator(*, latent_dim, image_shape, dtype=None, filters: list[int], kernel_size: int = 5):
-    """The generator of Radford, Metz & Chintala 2016 (section 3): dense, BatchNorm, ReLU, strided transposed
-    convolutions, no pooling. The paper's tanh in [-1, 1] is a sigmoid here: images are in [0, 1].
+def dcgan_generator(
+    *, latent_dim: int, image_shape: Shape, dtype: DType = None, filters: list[int], kernel_size: int = 5
+) -> tuple[Tensor, Tensor]:
+    """The generator of Radford, Metz & Chintala 2016 (section 3).
+
+    A dense map and transposed convolutions of stride 2, each with BatchNorm and ReLU, and no pooling. The paper's last
+    activation is tanh, in [-1, 1]; it is a sigmoid here, as images are in [0, 1].
+
+    Args:
+        latent_dim: Length of a code.
+        image_shape: `(H, W, C)`; H and W divisible by 2 ** len(filters).
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the feature maps, the smallest map first; at least one.
+        kernel_size: Sides of the convolutions' kernels, in pixels.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, latent_dim)` and `(batch, H, W, C)` in [0, 1].
+
+    Raises:
+        ValueError: `filters` is empty, or does not fit the sides of the images.
     """
     z = keras.Input((latent_dim,), name="z")
     h = _project(z, image_shape, filters, dtype, use_bias=False)
@@ -141,17 +229,29 @@ def dcgan_generator(*, latent_dim, image_shape, dtype=None, filters: list[int], 
 
 def dcgan_discriminator(
     *,
-    image_shape,
-    dtype=None,
+    image_shape: Shape,
+    dtype: DType = None,
     filters: list[int],
     kernel_size: int = 5,
     norm: Literal["batch", "spectral", "none"] = "batch",
     dropout: float = 0.0,
-):
-    """The discriminator of Radford, Metz & Chintala 2016: strided convolutions, LeakyReLU(0.2), one logit.
+) -> tuple[Tensor, Tensor]:
+    """The discriminator of Radford, Metz & Chintala 2016: convolutions of stride 2, LeakyReLU(0.2), one logit.
 
-    `norm`: "batch" normalises all convolutions but the first, as the paper does; "spectral" bounds every layer's
-    Lipschitz constant (Miyato et al. 2018); "none". `dropout`: a rate in [0, 1) after each convolution.
+    Args:
+        image_shape: `(H, W, C)`.
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the convolutions.
+        kernel_size: Sides of the convolutions' kernels, in pixels.
+        norm: Normalisation. "batch" normalises all convolutions but the first, as the paper does; "spectral" bounds
+            every layer's Lipschitz constant (Miyato et al. 2018); "none".
+        dropout: Rate after each convolution, in [0, 1).
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)` and `(batch,)`.
+
+    Raises:
+        ValueError: `norm` or `dropout` is none of these.
     """
     _check_dropout(dropout)
     if norm not in ("batch", "spectral", "none"):
@@ -163,15 +263,38 @@ def dcgan_discriminator(
         conv = layers.Conv2D(channels, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")
         h = _bounded(conv, norm, dtype)(h)
         if norm == "batch" and i > 0:
-            h = layers.BatchNormalization(momentum=0.9, dtype=dtype)(h)
-        h = layers.LeakyReLU(0.2, dtype=dtype)(h)
+            h = layers.BatchNormalization(momentum=_MOMENTUM, dtype=dtype)(h)
+        h = layers.LeakyReLU(_DCGAN_SLOPE, dtype=dtype)(h)
         if dropout:
             h = layers.Dropout(dropout, dtype=dtype)(h)
     return images, _logit(h, norm)
 
 
-def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], units: int, dropout: float = 0.0):
-    """Images -> pairs of 3x3 convolutions with BatchNorm, halved after each pair -> `features` -> heads."""
+def cnn_classifier(
+    *,
+    image_shape: Shape,
+    outputs: Mapping[str, int],
+    dtype: DType = None,
+    filters: list[int],
+    units: int,
+    dropout: float = 0.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Images -> pairs of 3x3 convolutions with BatchNorm -> a dense layer `features` -> one linear head per output.
+
+    Args:
+        image_shape: `(H, W, C)`.
+        outputs: Name of each head -> its size.
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the pairs. The second convolution of each pair halves the sides.
+        units: Width of `features`.
+        dropout: Rate before and after `features`, in [0, 1).
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)`, and name -> `(batch, size)` of `features` and the heads.
+
+    Raises:
+        ValueError: `dropout` is out of range.
+    """
     _check_dropout(dropout)
     images = keras.Input(image_shape, name="images")
     h = images
@@ -186,20 +309,32 @@ def cnn_classifier(*, image_shape, outputs, dtype=None, filters: list[int], unit
 
 def mlp_generator(
     *,
-    latent_dim,
-    image_shape,
-    dtype=None,
+    latent_dim: int,
+    image_shape: Shape,
+    dtype: DType = None,
     units: list[int],
     activation: str = "relu",
     batch_norm: bool = False,
-):
-    """Codes -> dense layers of `units`, with BatchNorm or not -> images in [0, 1], by a sigmoid."""
+) -> tuple[Tensor, Tensor]:
+    """Codes -> dense layers -> images, by a sigmoid.
+
+    Args:
+        latent_dim: Length of a code.
+        image_shape: `(H, W, C)`.
+        dtype: Precision policy of the hidden layers.
+        units: Widths of the dense layers.
+        activation: Activation of the dense layers.
+        batch_norm: Whether each dense layer has BatchNorm before its activation.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, latent_dim)` and `(batch, H, W, C)` in [0, 1].
+    """
     z = keras.Input((latent_dim,), name="z")
     h = z
     for i, width in enumerate(units):
         h = layers.Dense(width, dtype=dtype, name=f"hidden_{i}")(h)
         if batch_norm:
-            h = layers.BatchNormalization(momentum=0.9, dtype=dtype)(h)
+            h = layers.BatchNormalization(momentum=_MOMENTUM, dtype=dtype)(h)
         h = layers.Activation(activation, dtype=dtype)(h)
     h = layers.Dense(math.prod(image_shape), activation="sigmoid", dtype="float32", name="pixels")(h)
     return z, layers.Reshape(image_shape, dtype="float32", name="images")(h)
@@ -207,22 +342,35 @@ def mlp_generator(
 
 def mlp_discriminator(
     *,
-    image_shape,
-    dtype=None,
+    image_shape: Shape,
+    dtype: DType = None,
     units: list[int],
     activation: str = "leaky_relu",
     maxout: int = 1,
     norm: Literal["spectral", "none"] = "none",
     dropout: float = 0.0,
     frequencies: int = 0,
-):
-    """Images -> dense layers of `units` -> one logit.
+) -> tuple[Tensor, Tensor]:
+    """Images -> dense layers -> one logit.
 
-    `frequencies`: beside the images' values x, moved to [-1, 1], the layers see sin and cos of 2^k pi x for k <
-    frequencies (Mildenhall et al. 2020, eq. 4): of a few coordinates dense layers learn the coarse first, and detail
-    late or never (Tancik et al. 2020). 0: the values in [0, 1] alone.
-    `maxout`: of so many linear pieces per unit the largest (Goodfellow et al. 2013), in place of the activation.
-    `dropout`: a rate in [0, 1) after each layer.
+    Args:
+        image_shape: `(H, W, C)`.
+        dtype: Precision policy of the hidden layers.
+        units: Widths of the dense layers.
+        activation: Activation of the dense layers; unused where `maxout` > 1.
+        maxout: Number of linear pieces per unit, >= 1. Above 1 the largest piece takes the place of the activation
+            (Goodfellow et al. 2013).
+        norm: Normalisation. "spectral" bounds every layer's Lipschitz constant (Miyato et al. 2018); "none".
+        dropout: Rate after each dense layer, in [0, 1).
+        frequencies: Number of waves, >= 0. The first layer takes the images' values x, moved to [-1, 1], and sin and
+            cos of 2^k pi x for k < frequencies (Mildenhall et al. 2020, eq. 4). Without them dense layers learn coarse
+            functions of a few coordinates, and details late or never (Tancik et al. 2020). 0: the values in [0, 1].
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)` and `(batch,)`.
+
+    Raises:
+        ValueError: `norm`, `maxout`, `dropout` or `frequencies` is none of these.
     """
     _check_dropout(dropout)
     if norm not in ("spectral", "none"):
@@ -234,7 +382,7 @@ def mlp_discriminator(
 
     images = keras.Input(image_shape, name="images")
     h = layers.Flatten(dtype="float32" if frequencies else dtype)(images)
-    if frequencies:  # in float32: the last wave's phase is what half precision would round away
+    if frequencies:  # in float32: half precision would round the last wave's phase away
         x = 2 * h - 1
         waves = [wave(2**k * math.pi * x) for k in range(frequencies) for wave in (ops.sin, ops.cos)]
         h = layers.Concatenate(dtype="float32")([x, *waves])
@@ -252,36 +400,67 @@ def mlp_discriminator(
 
 def face_encoder(
     *,
-    image_shape,
-    latent_dim,
-    dtype=None,
+    image_shape: Shape,
+    latent_dim: int,
+    dtype: DType = None,
     filters: list[int],
     channels: int,
     kernel_size: int = 5,
-):
-    """The encoder that two faces share (the first face swaps of 2017): strided convolutions, LeakyReLU(0.1), a dense
-    code `z`, and back to a map `features` of `channels`, twice as wide as the last convolution's.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The encoder that two faces share, as in the first face swaps of 2017.
 
-    It sees every image with mean 0 and deviation 1 in each channel, taken over the middle: two people then look alike
-    to it but for their shapes, whatever their skin and the camera's colours, and their codes fall together.
+    Images -> convolutions of stride 2 with LeakyReLU(0.1) -> a dense code `z` -> a map `features` with twice the sides
+    of the last convolution's. Each image is first brought to mean 0 and deviation 1 in each channel, measured over its
+    middle. This removes the colours of skin, light and camera; two people then differ by their shapes alone, and their
+    codes fall together.
+
+    Args:
+        image_shape: `(H, W, C)`; H and W divisible by 2 ** len(filters).
+        latent_dim: Length of the code.
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the convolutions; at least one.
+        channels: Channels of `features`.
+        kernel_size: Sides of the convolutions' kernels, in pixels.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, H, W, C)`, and a dict of `z`, `(batch, latent_dim)`, and
+        `features`, `(batch, h, w, channels)`.
+
+    Raises:
+        ValueError: `filters` is empty, or does not fit the sides of the images.
     """
     images = keras.Input(image_shape, name="images")
     height, width, _ = image_shape
     middle = layers.Cropping2D((height // 6, width // 6), dtype="float32")(images)
     mean = ops.mean(middle, axis=(1, 2), keepdims=True)
-    deviation = ops.sqrt(ops.mean(ops.square(middle - mean), axis=(1, 2), keepdims=True) + 1e-4)
+    deviation = ops.sqrt(ops.mean(ops.square(middle - mean), axis=(1, 2), keepdims=True) + _LEAST_VARIANCE)
     h = (images - mean) / deviation
     for i, width in enumerate(filters):
         h = layers.Conv2D(width, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")(h)
-        h = layers.LeakyReLU(0.1, dtype=dtype)(h)
+        h = layers.LeakyReLU(_FACE_SLOPE, dtype=dtype)(h)
     z = layers.Dense(latent_dim, dtype="float32", name="z")(layers.Flatten(dtype=dtype)(h))
-    h = _project(z, image_shape, [channels] * len(filters), dtype)  # of the last convolution's sides
+    h = _project(z, image_shape, [channels] * len(filters), dtype)  # with the sides of the last convolution's map
     features = layers.Activation("linear", dtype="float32", name="features")(_upscaled(h, channels, dtype))
     return images, {"z": z, "features": features}
 
 
-def face_decoder(*, feature_shape, image_shape, dtype=None, filters: list[int]):
-    """A map of `face_encoder` -> doubled once per entry of `filters` -> images in [0, 1], by a sigmoid."""
+def face_decoder(
+    *, feature_shape: Shape, image_shape: Shape, dtype: DType = None, filters: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The map of a `face_encoder` -> maps of doubled sides -> images, by a sigmoid.
+
+    Args:
+        feature_shape: `(h, w, channels)` of the encoder's map.
+        image_shape: `(H, W, C)`, where H = h 2 ** len(filters) and W = w 2 ** len(filters).
+        dtype: Precision policy of the hidden layers.
+        filters: Channels of the maps; each doubles the sides.
+
+    Returns:
+        `(inputs, outputs)` of the network: `(batch, h, w, channels)` and `(batch, H, W, C)` in [0, 1].
+
+    Raises:
+        ValueError: `filters` does not bring the map to the sides of the images.
+    """
     features = keras.Input(feature_shape, name="features")
     sides = tuple(side * 2 ** len(filters) for side in feature_shape[:2])
     if sides != tuple(image_shape[:2]):
@@ -297,21 +476,21 @@ def face_decoder(*, feature_shape, image_shape, dtype=None, filters: list[int]):
 
 
 def _upscaled(h, channels, dtype):
-    """A map of twice the sides: a convolution to four times the channels, each four of which become 2 x 2 pixels."""
+    """A map of twice the sides: a convolution to four times the channels, of which each four become 2 x 2 pixels."""
     h = layers.Conv2D(4 * channels, 3, padding="same", dtype=dtype)(h)
-    h = layers.LeakyReLU(0.1, dtype=dtype)(h)
+    h = layers.LeakyReLU(_FACE_SLOPE, dtype=dtype)(h)
     return ops.depth_to_space(h, 2)
 
 
 def _bounded(layer, norm, dtype):
-    """The layer, its Lipschitz constant bounded where the norm is "spectral"."""
+    """The layer, with its Lipschitz constant bounded where the norm is "spectral"."""
     if norm != "spectral":
         return layer
     return layers.SpectralNormalization(layer, dtype=dtype, name=f"spectral_{layer.name}")
 
 
 def _logit(h, norm):
-    """One number per image, in float32. The input of the layer `features` are the features of a projection."""
+    """One number per image, in float32. A conditional GAN projects its labels on the output of the layer `features`."""
     h = layers.Flatten(dtype="float32", name="features")(h)
     h = _bounded(layers.Dense(1, dtype="float32", name="logit"), norm, "float32")(h)
     return layers.Reshape((), dtype="float32", name="logits")(h)
@@ -336,7 +515,7 @@ def _heads(h, outputs):
 
 
 def _project(z, image_shape, filters, dtype, use_bias=True):
-    """Codes -> the smallest feature map, which a stride of 2 per entry of `filters` brings to the image's size."""
+    """Codes -> the smallest feature map; doubled once per entry of `filters` it has the image's sides."""
     if not filters:
         raise ValueError("`filters` must have at least one entry. Received: []")
     height, width, _ = image_shape
@@ -352,10 +531,10 @@ def _project(z, image_shape, filters, dtype, use_bias=True):
 
 
 def _batch_norm_relu(h, dtype):
-    return layers.ReLU(dtype=dtype)(layers.BatchNormalization(momentum=0.9, dtype=dtype)(h))
+    return layers.ReLU(dtype=dtype)(layers.BatchNormalization(momentum=_MOMENTUM, dtype=dtype)(h))
 
 
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., tuple[Tensor, Any]]] = {
     "mlp_encoder": mlp_encoder,
     "mlp_decoder": mlp_decoder,
     "conv_encoder": conv_encoder,

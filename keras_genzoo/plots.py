@@ -1,91 +1,130 @@
 """Pictures: image grids, reconstructions, filters, latent maps, decoded planes, training curves."""
 
 import math
-import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_genzoo import provenance
+from keras_genzoo import files
 from keras_genzoo.errors import ZooError
+from keras_genzoo.typing import PathLike
 
-_POINT = (1, 1, 2)  # the shape of an image that is a point
-_POINTS_SHOWN = 2_500
-_GAP, _SCALE = 2, 2  # pixels between images, and of the picture per pixel of an image
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCALE = 2  # pixels of the picture, per side, for one of an image
+_GAP = 2  # pixels between images
+_GAP_GREY = 0.25  # intensity between images
+_POINT = (1, 1, 2)  # shape of an image that is a point
+_POINTS_SHOWN = 2_500  # number of points in a panel
+_SHOWN_SIDE = 28  # pixels per side up to which small kernels are enlarged
+_ROWS_SHOWN = 8  # rows of images in a picture of reconstructions
+_TAIL = 0.2  # percent of the codes beyond each end of a map's axis
+_STEEP = 3  # ratio of the largest to the smallest loss from which the axis is logarithmic
+_DPI = 110  # pixels per inch of a figure
 
 
-def grid(images, path, *, columns=None):
-    """Writes images as one PNG, left to right and top to bottom, pixel for pixel (twice enlarged).
+def grid(images: np.ndarray, path: PathLike, *, columns: int | None = None) -> Path:
+    """Writes images as one PNG, left to right and top to bottom, each pixel as `SCALE` x `SCALE`.
 
     Args:
-        images: `(n, H, W, C)` in [0, 1], C of 1 or 3; or points, `(n, 1, 1, 2)`, which are drawn as such.
+        images: Images, `(n, H, W, C)`, in [0, 1], C of 1 or 3; or points, `(n, 1, 1, 2)`, which are drawn as points.
         path: File to write, `.png`.
         columns: Images per row; None: a square.
 
     Returns:
         The path.
+
+    Raises:
+        ZooError: The file cannot be written.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from keras_genzoo import plots
+        >>> plots.grid(np.zeros((4, 28, 28, 1)), pathlib.Path(tempfile.mkdtemp(), "black.png")).name
+        'black.png'
     """
     if np.shape(images)[1:] == _POINT:
         return points([("", images)], path)
-    return write_png(canvas(images, columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1), path)
+    return write_png(canvas(images, columns=columns).repeat(SCALE, 0).repeat(SCALE, 1), path)
 
 
-def canvas(images, *, columns=None):
-    """The pixels of `grid`, not enlarged: `(rows, columns, 3)` float32 in [0, 1]."""
+def canvas(images: np.ndarray, *, columns: int | None = None) -> np.ndarray:
+    """The pixels of `grid`, not enlarged.
+
+    Args:
+        images: Images, `(n, H, W, C)`, in [0, 1], C of 1 or 3.
+        columns: Images per row; None: a square.
+
+    Returns:
+        `(rows, columns, 3)` float32, in [0, 1].
+    """
     images = np.asarray(images, "float32")
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    pixels = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 0.25, "float32")
+    pixels = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GAP_GREY, "float32")
     for i, image in enumerate(images):
         top, left = (_GAP + (i // columns) * (height + _GAP), _GAP + (i % columns) * (width + _GAP))
         pixels[top : top + height, left : left + width] = np.clip(image if channels == 3 else image.repeat(3, -1), 0, 1)
     return pixels
 
 
-def showcase(model, images, path, *, labels=None, columns=16, seed=0):
-    """A preset's picture: four rows of samples where the model samples; then, where it reconstructs, two times a row of
-    images above their reconstructions. Of a face swap see `swaps`.
+def showcase(
+    model: Any,
+    images: np.ndarray,
+    path: PathLike,
+    *,
+    labels: np.ndarray | None = None,
+    columns: int = 16,
+    seed: int = 0,
+) -> Path:
+    """A preset's picture: four rows of samples, then two rows of images, each above a row of their reconstructions.
+
+    A model that does not sample has no samples there, and one that does not reconstruct no reconstructions. A model of
+    points gets one panel of data and one of samples.
 
     Args:
         model: A model of the zoo.
-        images: `(n, H, W, C)` in [0, 1]; `2 * columns` from all over them are reconstructed, of fewer whole rows.
-        labels: Of a conditional model, `(n,)` integers; its samples are then columns of one class each.
+        images: Images, `(n, H, W, C)`, in [0, 1]; `2 * columns` of them are reconstructed, or one row where there are
+            fewer.
+        path: File to write, `.png`.
+        labels: Labels for a conditional model, `(n,)` integers; each column of samples then shows one class.
+        columns: Images per row; a conditional model has one per class.
+        seed: Seed of the samples and of the noise.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The file cannot be written.
     """
     if tuple(model.image_shape) == _POINT:
         n = min(len(images), _POINTS_SHOWN)
         return points([("data", images[:n]), (f"{n} samples", model.sample(n, seed=seed))], path)
     columns = columns if labels is None else model.n_classes
     columns = min(columns, len(images))
-    parts = [model.sample(4 * columns, seed=seed)] if hasattr(model, "sample") else []
-    if hasattr(model, "reconstruct"):
+    parts = [model.sample(4 * columns, seed=seed)] if model.can("sample") else []
+    if model.can("reconstruct"):
         parts.append(_reconstructed(model, images, labels, columns, seed, rows=2))
     return grid(np.concatenate(parts), path, columns=columns)
 
 
-def swaps(model, images_a, images_b, path, *, columns=10):
-    """Six rows of faces: a, a by a's own decoder, a swapped to b; b, b by b's own, b swapped to a. The PNG says that
-    faces in it are made, see `provenance`.
+def points(panels: Sequence[tuple[str, np.ndarray]], path: PathLike) -> Path:
+    """Points of the plane, one panel per set, in the coordinates of their square; see `data.made.Mixture`.
 
     Args:
-        model: A `FaceSwap`.
-        images_a, images_b: `(n, H, W, C)` in [0, 1] of both people; the first ones are shown.
-    """
-    columns = min(columns, len(images_a), len(images_b))
-    a, b = images_a[:columns], images_b[:columns]
-    rows = [
-        *(a, model.autoencode(a, of="a"), model.swap(a, to="b")),
-        *(b, model.autoencode(b, of="b"), model.swap(b, to="a")),
-    ]
-    pixels = canvas(np.concatenate(rows), columns=columns).repeat(_SCALE, 0).repeat(_SCALE, 1)
-    return provenance.write_image(np.round(255 * pixels).astype("uint8"), path)
+        panels: Titles and points, `[(title, images)]`, the images `(n, 1, 1, 2)` in [0, 1].
+        path: File to write.
 
+    Returns:
+        The path.
 
-def points(panels, path):
-    """Points of the plane, one panel per set of them, in the coordinates of their square.
-
-    Args:
-        panels: `[(title, images (n, 1, 1, 2) in [0, 1])]`, see `synthetic.Mixture`.
+    Raises:
+        ZooError: The file cannot be written.
     """
     drawing, axes = figure(len(panels), width=4.5, height=4.7)
     for panel, (title, images) in zip(axes, panels, strict=True):
@@ -94,84 +133,135 @@ def points(panels, path):
     return save(drawing, path)
 
 
-def reconstructions(model, images, path, *, labels=None, columns=16, seed=0):
-    """Rows of images above their reconstructions; of a denoising autoencoder images, noisy images, denoised ones.
+def reconstructions(
+    model: Any,
+    images: np.ndarray,
+    path: PathLike,
+    *,
+    labels: np.ndarray | None = None,
+    columns: int = 16,
+    seed: int = 0,
+) -> Path:
+    """Eight rows of images above their reconstructions; for a denoising model also a row of noisy images in between.
 
     Args:
         model: A model with `reconstruct`.
-        images: `(n, H, W, C)` in [0, 1]; eight rows from all over them are shown.
-        labels: Of a conditional model, `(n,)` integers.
-        seed: Of the noise.
+        images: Images, `(n, H, W, C)`, in [0, 1]; those shown are evenly spaced among them.
+        path: File to write, `.png`.
+        labels: Labels for a conditional model, `(n,)` integers.
+        columns: Images per row.
+        seed: Seed of the noise.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The file cannot be written.
     """
     columns = min(columns, len(images))
-    return grid(_reconstructed(model, images, labels, columns, seed, rows=8), path, columns=columns)
+    return grid(_reconstructed(model, images, labels, columns, seed, rows=_ROWS_SHOWN), path, columns=columns)
 
 
-def _reconstructed(model, images, labels, columns, seed, *, rows):
-    if len(images) > rows * columns:  # many data sets are sorted by class: the first ones would be of one
-        chosen = np.linspace(0, len(images) - 1, rows * columns).astype(int)
-        images, labels = images[chosen], None if labels is None else labels[chosen]
+def _reconstructed(
+    model: Any, images: np.ndarray, labels: np.ndarray | None, columns: int, seed: int, *, rows: int
+) -> np.ndarray:
+    """Rows of images, of noisy ones where the model denoises, and of reconstructions, `(n, H, W, C)`."""
+    if len(images) > rows * columns:  # a sorted data set would show its first class alone
+        indices = np.linspace(0, len(images) - 1, rows * columns).astype(int)
+        images, labels = images[indices], None if labels is None else labels[indices]
     parts = []
     for start in range(0, len(images) - columns + 1, columns):
-        clean = images[start : start + columns]
-        parts.append(clean)
-        seen = clean
-        if getattr(model, "corruption", None):
-            seen = model.corrupt(clean, level=model.corruption["level"][1], seed=seed + start)
-            parts.append(seen)
-        known = () if labels is None else (labels[start : start + columns],)
-        parts.append(model.reconstruct(seen, *known))
+        inputs = images[start : start + columns]
+        parts.append(inputs)
+        if model.is_denoising:
+            inputs = model.corrupt(inputs, level=model.corruption.level[1], seed=seed + start)
+            parts.append(inputs)
+        classes = () if labels is None else (labels[start : start + columns],)
+        parts.append(model.reconstruct(inputs, *classes))
     return np.concatenate(parts)
 
 
-def filters(model, path, *, n=100):
-    """The weights of the first layer that sees pixels, one picture per unit, the strongest first; grey is 0.
+def filters(model: Any, path: PathLike, *, n: int = 100) -> Path:
+    """The weights of the first layer on pixels, one picture per unit, sorted by their norm; grey is 0.
 
-    Of an encoder or a discriminator: what each unit looks for. Each picture is scaled by its own largest weight.
+    The layer belongs to an encoder or a discriminator, and a picture shows the pattern that its unit responds to. Each
+    picture is scaled by its own largest weight.
 
     Args:
-        n: How many units to show, at most.
+        model: A model of the zoo.
+        path: File to write, `.png`.
+        n: Number of units to show, at most.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The network has no layer of weights on pixels, or the file cannot be written.
     """
-    return _weights(model, getattr(model, "encoder", None) or model.discriminator, path, n, axis=0)
+    return _weights(model, getattr(model, model.SEES_PIXELS), path, n, axis=0)
 
 
-def atoms(model, path, *, n=100):
-    """The weights of the last layer, which makes the pixels, one picture per unit, the strongest first; grey is 0.
+def atoms(model: Any, path: PathLike, *, n: int = 100) -> Path:
+    """The weights of the last layer, whose outputs are pixels, one picture per unit, sorted by their norm; grey is 0.
 
-    Of a decoder or a generator: what each unit paints. Arguments as in `filters`.
+    The layer belongs to a decoder or a generator, and a picture shows the pattern that its unit adds. Each picture is
+    scaled by its own largest weight.
+
+    Args:
+        model: A model of the zoo.
+        path: File to write, `.png`.
+        n: Number of units to show, at most.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The network has no layer of weights on pixels, or the file cannot be written.
     """
-    return _weights(model, getattr(model, "decoder", None) or model.generator, path, n, axis=1)
+    return _weights(model, getattr(model, model.MAKES_PIXELS), path, n, axis=1)
 
 
-def _weights(model, network, path, n, *, axis):
-    """Pictures of the first kernel with pixels going in (axis 0), or of the last with pixels coming out (axis 1)."""
-    height, width, channels = model.image_shape
-    kernels = [weight.numpy() for weight in network.weights if weight.name == "kernel"]
-    for kernel in kernels if axis == 0 else reversed(kernels):
-        if kernel.ndim == 4 and kernel.shape[2] == channels:  # in of a convolution, out of a transposed one
-            images = kernel.transpose(3, 0, 1, 2)
-        elif kernel.ndim == 2 and kernel.shape[axis] == height * width * channels:
-            images = (kernel.T if axis == 0 else kernel).reshape(-1, height, width, channels)
-        else:
-            continue
-        break
-    else:
+def _weights(model: Any, network: Any, path: PathLike, n: int, *, axis: int) -> Path:
+    """Pictures of the first kernel with pixels for inputs (axis 0), or of the last with pixels for outputs (axis 1)."""
+    images = _pictures_of_weights(network, model.image_shape, axis)
+    if images is None:
         raise ZooError(f"{model.name} has no layer of weights over pixels to show")
     flat = np.abs(images).reshape(len(images), -1)
-    chosen = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")[:n]
-    scaled = 0.5 + 0.5 * images[chosen] / np.maximum(flat.max(1)[chosen], 1e-12)[:, None, None, None]
-    if channels not in (1, 3):
+    indices = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")[:n]
+    scaled = 0.5 + 0.5 * images[indices] / np.maximum(flat.max(1)[indices], 1e-12)[:, None, None, None]
+    if scaled.shape[-1] not in (1, 3):
         scaled = scaled.mean(-1, keepdims=True)
-    enlarge = max(1, 28 // scaled.shape[1])  # of a convolution's few pixels
-    return grid(scaled.repeat(enlarge, 1).repeat(enlarge, 2), path)
+    factor = max(1, _SHOWN_SIDE // scaled.shape[1])  # for the few pixels of a convolution
+    return grid(scaled.repeat(factor, 1).repeat(factor, 2), path)
 
 
-def latent_map(codes, labels, path):
+def _pictures_of_weights(network: Any, image_shape: tuple[int, int, int], axis: int) -> np.ndarray | None:
+    """The weights of the layer on pixels, `(units, H, W, C)`; None where there is no such layer."""
+    height, width, channels = image_shape
+    kernels = [np.asarray(weight) for weight in network.weights if weight.name == "kernel"]
+    for kernel in kernels if axis == 0 else reversed(kernels):
+        # The third axis is a convolution's inputs, and a transposed convolution's outputs.
+        if kernel.ndim == 4 and kernel.shape[2] == channels:
+            return kernel.transpose(3, 0, 1, 2)
+        if kernel.ndim == 2 and kernel.shape[axis] == height * width * channels:
+            return (kernel.T if axis == 0 else kernel).reshape(-1, height, width, channels)
+    return None
+
+
+def latent_map(codes: Sequence[tuple[str, np.ndarray]], labels: np.ndarray | None, path: PathLike) -> Path:
     """Maps of codes coloured by class, one panel per model.
 
     Args:
-        codes: `[(title, codes (n, latent_dim))]`. Of more than two numbers, the first two principal components.
-        labels: `(n,)` integers; None: one colour.
+        codes: Titles and codes, `[(title, z)]`, z `(n, latent_dim)`. A map of more than two numbers shows their first
+            two principal components.
+        labels: Labels, `(n,)` integers; None: one colour.
+        path: File to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: Codes of one number, or a file that cannot be written.
     """
     drawing, panels = figure(len(codes), width=6.4, height=6)
     for panel, (title, z) in zip(panels, codes, strict=True):
@@ -183,9 +273,9 @@ def latent_map(codes, labels, path):
         elif z.shape[1] < 2:
             raise ZooError(f"{title} has codes of one number; a map needs two")
         scatter(panel, z, labels)
-        # Nearly all: a few far codes would shrink the rest to a blot.
+        # The axes leave a few far codes out, which would shrink all others to a blot.
         for values, limit in zip(z.T, (panel.set_xlim, panel.set_ylim), strict=True):
-            low, high = np.percentile(values, [0.2, 99.8])
+            low, high = np.percentile(values, [_TAIL, 100 - _TAIL])
             limit(low - 0.05 * (high - low), high + 0.05 * (high - low))
         panel.set(title=title, xlabel=names[0], ylabel=names[1])
     if labels is not None:
@@ -195,83 +285,120 @@ def latent_map(codes, labels, path):
     return save(drawing, path)
 
 
-def scatter(panel, z, labels, *, size=4):
-    """Points `(n, 2)` coloured by class; one colour where `labels` is None."""
+def scatter(panel: Any, z: np.ndarray, labels: np.ndarray | None, *, size: float = 4) -> None:
+    """Draws points coloured by class.
+
+    Args:
+        panel: A panel of `figure`.
+        z: Points, `(n, 2)`.
+        labels: Labels, `(n,)` integers; None: one colour.
+        size: Area of a point, in square points of print.
+    """
     from matplotlib import colormaps
 
     for i, value in enumerate([None] if labels is None else np.unique(labels)):
-        these = slice(None) if value is None else labels == value
+        rows = slice(None) if value is None else labels == value
         name = None if value is None else str(value)
-        panel.scatter(*z[these].T, s=size, color=colormaps["tab10"](i % 10), alpha=0.5, linewidths=0, label=name)
+        panel.scatter(*z[rows].T, s=size, color=colormaps["tab10"](i % 10), alpha=0.5, linewidths=0, label=name)
 
 
-def manifold(model, images, path, *, side=20):
+def manifold(model: Any, images: np.ndarray, path: PathLike, *, side: int = 20) -> Path:
     """The plane of a two-dimensional code, decoded on a grid; z[0] grows to the right, z[1] upwards.
 
-    Of a VAE, between the quantiles 0.02 and 0.98 of the prior N(0, 1), equally likely steps apart. Of an autoencoder,
-    which has no prior, even steps over the middle 96 % of the codes of `images`.
+    The grid of a VAE lies between the quantiles 0.02 and 0.98 of its prior N(0, 1), in steps of equal probability. An
+    autoencoder has no prior; its grid has equal steps over the middle 96 % of the codes of `images`.
 
     Args:
         model: A model with `decode` and `latent_dim` 2.
-        images: `(n, H, W, C)` in [0, 1]; a VAE needs none.
+        images: Images, `(n, H, W, C)`, in [0, 1]; a VAE does not use them.
+        path: File to write, `.png`.
         side: Images per side.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: A code of more or fewer than two numbers, or a file that cannot be written.
     """
     if model.latent_dim != 2:
         raise ZooError(f"A decoded plane needs latent_dim 2. Received: {model.name} with {model.latent_dim}")
-    if hasattr(model, "sample"):
-        axis = [statistics.NormalDist().inv_cdf(p) for p in np.linspace(0.02, 0.98, side)]
-        axes = [axis, axis]
-    else:
-        axes = [np.linspace(*np.percentile(values, [2, 98]), side) for values in model.codes(images).T]
+    axes = [np.array(model.code_axis(i, images, side=side)) for i in range(2)]
     z = np.array([(x, y) for y in axes[1][::-1] for x in axes[0]], "float32")
     return grid(model.decode(z), path, columns=side)
 
 
-def traversal(model, images, path, *, rows=10, columns=11):
-    """What each number of a VAE's code does: from the left to the right it goes from -3 to 3, the others stay.
+def traversal(model: Any, images: np.ndarray, path: PathLike, *, rows: int = 10, columns: int = 11) -> Path:
+    """The effect of each number of a VAE's code: along a row one number goes from -3 to 3 and the others stay.
 
-    The rows are the numbers that vary most over the images, the most first; their start is the code of the first image.
+    The rows are the numbers with the largest variance over the images, in that order. All begin with the code of the
+    first image.
 
     Args:
         model: A VAE, not conditional.
-        images: `(n, H, W, C)` in [0, 1].
-        rows: Numbers of the code to show, at most.
+        images: Images, `(n, H, W, C)`, in [0, 1].
+        path: File to write, `.png`.
+        rows: Number of rows, at most.
+        columns: Images per row.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: Another model, or a file that cannot be written.
     """
-    if not hasattr(model, "likelihood") or model.n_classes:
+    if not model.can("traverse"):
         raise ZooError(f"A traversal needs a VAE that no label changes. Received: {model.name}")
     codes = model.codes(images)
-    most = np.argsort(-codes.var(axis=0), kind="stable")[:rows]
-    z = np.repeat(codes[:1], len(most) * columns, axis=0).reshape(len(most), columns, -1)
-    for row, j in zip(z, most, strict=True):
+    indices = np.argsort(-codes.var(axis=0), kind="stable")[:rows]
+    z = np.repeat(codes[:1], len(indices) * columns, axis=0).reshape(len(indices), columns, -1)
+    for row, j in zip(z, indices, strict=True):
         row[:, j] = np.linspace(-3, 3, columns)
     return grid(model.decode(z.reshape(-1, z.shape[-1])), path, columns=columns)
 
 
-def curves(history, path):
-    """Losses by epoch, one panel each; or whatever was noted, by its `step`.
+def curves(history: Sequence[dict[str, float]], path: PathLike) -> Path:
+    """Curves of losses or of other numbers over time, one panel each.
 
     Args:
-        history: A list of dicts, one per epoch: a preset's history.json. Or with a `step` in each: `GANMonitor.looks`.
+        history: Numbers by name, one dict per epoch, as in history.json; or one dict per look, with its training step
+            under "step", as in `GANMonitor.looks`.
+        path: File to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The file cannot be written.
     """
-    # A part that is 0 throughout (no penalty) or equals the loss says nothing.
     series = {key: [logs[key] for logs in history] for key in history[0]}
-    shown = {
+    # A loss that is 0 throughout, such as a missing penalty, or equals the total has no panel.
+    series = {
         key: values for key, values in series.items() if key == "loss" or (any(values) and values != series.get("loss"))
     }
-    steps = shown.pop("step", None)
-    drawing, panels = figure(len(shown), width=4.8, height=3.6, columns=4)
-    for panel, (key, values) in zip(panels, shown.items(), strict=True):
+    steps = series.pop("step", None)
+    drawing, panels = figure(len(series), width=4.8, height=3.6, columns=4)
+    for panel, (key, values) in zip(panels, series.items(), strict=True):
         panel.plot(steps or range(1, len(values) + 1), values, marker="." if len(values) < 50 else None)
-        # The first epochs' fall would flatten all that follows.
-        if min(values) > 0 and max(values) > 3 * min(values):
+        # A linear axis would show the steep first epochs, and a flat line after them.
+        if min(values) > 0 and max(values) > _STEEP * min(values):
             panel.set_yscale("log")
         panel.set(title=key, xlabel="training step" if steps else "epoch")
         panel.grid(alpha=0.3, which="both")
     return save(drawing, path)
 
 
-def figure(n, *, width, height, columns=None):
-    """A figure and its n panels, `columns` (all) side by side. Not pyplot's: a notebook's settings stay as they are."""
+def figure(n: int, *, width: float, height: float, columns: int | None = None) -> tuple["Figure", np.ndarray]:
+    """A figure of n panels. It is not pyplot's, so that a notebook's settings stay as they are.
+
+    Args:
+        n: Number of panels, >= 1.
+        width: Width of a panel, in inches.
+        height: Height of a panel, in inches.
+        columns: Panels per row; None: all.
+
+    Returns:
+        `(figure, panels)`, the panels an array `(n,)` of Matplotlib's `Axes`.
+    """
     from matplotlib.figure import Figure
 
     columns = min(n, columns or n)
@@ -283,27 +410,49 @@ def figure(n, *, width, height, columns=None):
     return drawing, panels[:n]
 
 
-def save(drawing, path):
-    """Writes a `figure`; a ZooError where the file cannot be written."""
-    return _write(path, lambda path: drawing.savefig(path, dpi=110))
+def save(drawing: "Figure", path: PathLike) -> Path:
+    """Writes a figure.
+
+    Args:
+        drawing: A figure of `figure`.
+        path: File to write; its ending is the format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The file cannot be written.
+    """
+    return _write(path, lambda path: drawing.savefig(path, dpi=_DPI))
 
 
-def write_png(pixels, path):
-    """Writes `(H, W, 3)` floats in [0, 1] as a PNG, small; a ZooError where the file cannot be written."""
+def write_png(pixels: np.ndarray, path: PathLike) -> Path:
+    """Writes pixels as a PNG, small: grey where all colours are equal.
+
+    Args:
+        pixels: Pixels, `(H, W, 3)`, in [0, 1].
+        path: File to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        ZooError: The file cannot be written.
+    """
     from PIL import Image  # an import that only pictures need
 
     pixels = np.round(255 * np.clip(pixels, 0, 1)).astype("uint8")
-    grey = np.all(pixels == pixels[..., :1])
-    image = Image.fromarray(pixels[..., 0] if grey else pixels)
+    is_grey = np.all(pixels == pixels[..., :1])
+    image = Image.fromarray(pixels[..., 0] if is_grey else pixels)
     return _write(path, lambda path: image.save(path, format="PNG", optimize=True))
 
 
-def _write(path, write):
-    """Lets `write` make the file, its folder first; returns the path."""
+def _write(path: PathLike, write: Callable[[Path], Any]) -> Path:
+    """Calls `write` with a temporary file that takes the path's place; returns the path."""
     path = Path(path).expanduser()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-    except (OSError, ValueError) as error:
-        raise ZooError(f"Cannot write {path}: {error}") from None
+        with files.aside(path) as temporary:
+            write(temporary)
+    except ValueError as error:
+        raise error if isinstance(error, ZooError) else files.cannot_write(path, error) from None
     return path

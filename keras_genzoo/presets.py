@@ -1,136 +1,197 @@
-"""The schema of preset.yaml; find, list and validate presets. No Keras here: listing the zoo is instant."""
+"""Presets: the schema of preset.yaml, and ways to find, list and check them. Without Keras, so that it is instant."""
 
 import hashlib
+import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import Field
 
-from keras_genzoo.errors import ZooError, did_you_mean
-from keras_genzoo.models import MODELS
+from keras_genzoo import files, models, parts
+from keras_genzoo.errors import ZooError, did_you_mean, nearest
+from keras_genzoo.registry import entry_points
+from keras_genzoo.typing import PathLike
 
 _HERE = Path(__file__).resolve().parent
 # Inside the package once installed from a wheel; beside it in a clone and an editable install.
 CONFIGS = next((path for path in (_HERE / "zoo_configs", _HERE.parent / "zoo_configs") if path.is_dir()), None)
 
+FORMAT = 1  # version of preset.yaml; a file without the key is older, and its spellings are brought up to date
+# Files of a preset's folder.
 PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD = "preset.yaml", "model.weights.h5", "weights.json"
 METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz", "samples.png", "README.md"
-_RECIPES = "recipes"  # the folder of CONFIGS with presets to train on data of one's own
 HISTORY_FILE = "history.json"  # the losses of every epoch of training
+_RECIPES = "recipes"  # folder of CONFIGS with presets that wait for data of the user's own
+_GROUP = "keras_genzoo.presets"  # group of entry points whose values name packages with preset folders in them
+_UNNAMED = "preset"  # name of a preset without a folder
+_PATHS: list[Path] = []  # folders of preset folders that this process has added
+
+# Numbers and booleans of YAML 1.2.
+_BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_FLOAT = re.compile(
+    r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf)$|^\.(?:nan|NaN)$"
+)
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """Base of the sections of a preset.yaml: strict types, no unknown keys."""
+
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
     )
 
+    def in_words(self) -> list[str]:
+        """Phrases about the training that a card adds to its recipe."""
+        return []
 
-class DataConfig(_Section):
-    """What `data.load` is called with."""
+
+class DataConfig(Section):
+    """The arguments of `data.load`."""
 
     name: str
-    other: str | None = None  # of a face swap: the second person's images, as `name` has the first's
     binarize: Literal["dynamic"] | None = None
     labels: bool = False
-    resize: Literal["crop", "pad", "stretch"] = "crop"  # how the images of a folder come to the model's shape
+    resize: Literal["crop", "pad", "stretch"] = "crop"  # way in which a folder's images take the model's shape
 
 
-class OptimizerConfig(_Section):
-    """A Keras optimizer and its learning rate's course."""
+class OptimizerConfig(Section):
+    """A Keras optimizer, its options, and the schedule of its learning rate, see `optimizers`."""
 
-    name: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0)]
-    # cosine: from learning_rate to 0 over the whole training; over its unwarped epochs anew, from half of it
-    schedule: Literal["constant", "cosine"] = "constant"
-    beta_1: Annotated[float, Field(ge=0, lt=1)] | None = None
-    beta_2: Annotated[float, Field(ge=0, lt=1)] | None = None
-    clipnorm: Annotated[float, Field(gt=0)] | None = None
+    model_config = pydantic.ConfigDict(
+        extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
+    name: str = "adam"
+    learning_rate: parts.Positive
+    schedule: Any = "constant"
 
-class MonitorConfig(_Section):
-    """How a GAN is watched while it trains: the arguments of `monitor.GANMonitor`."""
-
-    every: Annotated[int, Field(ge=1)] = 500  # training steps between looks
-    action: Literal["warn", "stop", "restore"] = "warn"
-    patience: Annotated[int, Field(ge=1)] = 3
-    grace: Annotated[int, Field(ge=0)] = 3
-    max_restores: Annotated[int, Field(ge=0)] = 3
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    @property
+    def options(self) -> dict[str, Any]:
+        """The optimizer's own options."""
+        return dict(self.__pydantic_extra__ or {})
 
 
-class TrainingConfig(_Section):
-    """How `train` makes the weights."""
+class TrainingConfig(Section):
+    """The recipe by which `train` makes the weights."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    optimizers: dict[str, OptimizerConfig]  # argument of the model's compile -> optimizer
-    seed: Annotated[int, Field(ge=0)] = 0
-    start_from: str | None = None  # a preset of the same networks, trained on from its weights
-    unwarped_epochs: Annotated[int, Field(ge=0)] = 0  # of a face swap: the last so many, see warped_steps
-    steps_per_execution: Annotated[int, Field(ge=1)] = 1
+    epochs: parts.Count
+    batch_size: parts.Count
+    optimizers: dict[str, OptimizerConfig]  # optimizer of each argument of the model's compile
+    seed: parts.Natural = 0
+    start_from: str | None = None  # preset of the same networks whose weights the training begins with
+    steps_per_execution: parts.Count = 1
     jit_compile: bool = False
-    monitor: MonitorConfig | None = None  # of a GAN; the last images of the training split are then held out
 
 
-class EvaluationConfig(_Section):
-    """How much `evaluate` measures."""
+class EvaluationConfig(Section):
+    """The counts and the seed of `evaluate`."""
 
-    metric: str  # the headline, one of those in metrics.json
-    seed: Annotated[int, Field(ge=0)] = 0
-    n_importance_samples: Annotated[int, Field(ge=1)] = 1000  # draws per image of a likelihood
+    metric: str  # headline, one of those in metrics.json
+    seed: parts.Natural = 0
+    n_importance_samples: parts.Count = 1000  # draws per image of a likelihood
     n_samples: Annotated[int, Field(ge=2)] = 10_000  # generated images to judge
     n_probe_images: Annotated[int, Field(ge=100)] = 60_000  # training images that probes of the codes learn from
 
 
-class Preset(_Section):
-    """A preset.yaml. `model` holds the constructor arguments of the family's class; zoo.build checks them."""
+class Preset(Section):
+    """A preset.yaml.
 
-    family: Literal[tuple(MODELS)]
+    `model` holds the constructor arguments of the family's class, which `zoo.build` checks. `section` is the family's
+    own section, under the family's name in the file; None where the family has none.
+    """
+
+    format: Literal[1] = FORMAT
+    family: str
     description: str
     data: DataConfig
-    model: dict
+    model: dict[str, Any]
     training: TrainingConfig
     evaluation: EvaluationConfig
+    section: Any = None
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
 
     @property
-    def folder(self):
-        """The preset's folder."""
+    def folder(self) -> Path:
+        """The preset's folder.
+
+        Raises:
+            ZooError: It has none: it was parsed from text.
+        """
+        if self._folder is None:
+            raise ZooError("The preset was parsed from text and has no folder; write its preset.yaml, then find it")
         return self._folder
 
     @property
-    def name(self):
-        """The folder's name, which is the preset's."""
-        return self._folder.name if self._folder else None
+    def name(self) -> str:
+        """The folder's name, which is the preset's; "preset" where it was parsed from text."""
+        return self._folder.name if self._folder else _UNNAMED
 
     @property
-    def file(self):
-        """preset.yaml, for messages."""
-        return str(self._folder / PRESET_FILE) if self._folder else "preset"
+    def file(self) -> str:
+        """Path of preset.yaml, for messages; "preset" where it was parsed from text."""
+        return str(self._folder / PRESET_FILE) if self._folder else _UNNAMED
 
-    def record(self, file):
-        """A JSON file of the folder (weights.json, metrics.json) as a dict; None where absent."""
-        path = self._folder / file
-        try:
-            return json.loads(path.read_text()) if path.is_file() else None
-        except json.JSONDecodeError as error:
-            raise ZooError(
-                f"{path} is not JSON ({error}); restore it, or remove it and run the command that writes it"
-            ) from None
+    def with_updates(self, **sections: dict[str, Any]) -> "Preset":
+        """The preset with some keys of some sections replaced.
 
-    def digest(self):
-        """A hash of everything that decides training, so that a resumed run cannot mix two configurations."""
-        decides = self.model_dump(include={"family", "data", "model", "training"})
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        Args:
+            **sections: New keys of a section, such as `training={"epochs": 3}`; a whole new `model`. The family's own
+                section is called `section` here.
+        """
+        return self.model_copy(
+            update={
+                name: keys if name == "model" else getattr(self, name).model_copy(update=keys)
+                for name, keys in sections.items()
+            }
+        )
+
+    def content(self) -> dict[str, Any]:
+        """The preset as it stands in a file: plain data, the family's section under the family's name."""
+        content = self.model_dump(exclude_none=True, exclude={"section"})
+        if self.section is not None:
+            section = self.section.model_dump(exclude_none=True, exclude_defaults=True)
+            content |= {self.family: section} if section else {}
+        return content
+
+    def record(self, file: str) -> Any:
+        """The content of a JSON file in the folder; None where it is absent.
+
+        Args:
+            file: Name of the file, such as "weights.json".
+
+        Raises:
+            ZooError: The file is damaged.
+        """
+        path = self._folder / file if self._folder else None
+        if path is None or not path.is_file():
+            return None
+        return files.read_json(path, remedy="restore it, or remove it and run the command that writes it")
+
+    def digest(self) -> str:
+        """A hash of everything that decides the training, so that a resumed run cannot mix two configurations.
+
+        A preset to start from counts by the hash of its weights, not by its name.
+        """
+        content = self.content()
+        causes: dict[str, Any] = {key: content.get(key) for key in ("family", "data", "model", "training", self.family)}
+        if self.training.start_from:
+            weights = find(self.training.start_from).record(WEIGHTS_RECORD) or {}
+            causes["start_from"] = weights.get("sha256")
+            causes["training"] = {key: value for key, value in content["training"].items() if key != "start_from"}
+        return hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest()
 
 
-def find(name):
-    """The preset of a bundled name, trained or a recipe, or of a folder given as a Path or a string with a separator.
+def find(name: str | Path) -> Preset:
+    """The preset of a name, or of a folder given as a Path or a string with a separator.
+
+    Args:
+        name: Name of a preset of the zoo or of `search_path()`, trained or a recipe; or the folder's path.
 
     Raises:
         ZooError: Unknown name (with the nearest ones), missing folder, or a bad preset.yaml.
@@ -142,11 +203,11 @@ def find(name):
         if not (folder / PRESET_FILE).is_file():
             raise ZooError(f"No preset in {str(name)!r}: {folder / PRESET_FILE} does not exist")
     else:
-        trained, waiting = names(), recipes()
-        if name not in [*trained, *waiting]:
-            where = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
-            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, [*trained, *waiting])}{where}")
-        folder = CONFIGS / name if name in trained else CONFIGS / _RECIPES / name
+        folders = {**_folders(f"{_RECIPES}/*/{PRESET_FILE}"), **_folders(f"*/{PRESET_FILE}")}
+        if name not in folders:
+            hint = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
+            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, folders)}{hint}")
+        folder = folders[name]
     try:
         text = (folder / PRESET_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -156,21 +217,45 @@ def find(name):
     return preset
 
 
-def names():
-    """The names of the bundled presets that are trained, sorted."""
-    return sorted(path.parent.name for path in CONFIGS.glob(f"*/{PRESET_FILE}")) if CONFIGS else []
+def names() -> list[str]:
+    """The names of the trained presets that `find` knows, sorted."""
+    return sorted(_folders(f"*/{PRESET_FILE}"))
 
 
-def recipes():
-    """The names of the bundled presets that wait for data of the user's own, sorted: a preset.yaml and no weights."""
-    return sorted(path.parent.name for path in CONFIGS.glob(f"{_RECIPES}/*/{PRESET_FILE}")) if CONFIGS else []
+def recipes() -> list[str]:
+    """The names of the presets that wait for data of the user's own, sorted: a preset.yaml and no weights."""
+    return sorted(_folders(f"{_RECIPES}/*/{PRESET_FILE}"))
 
 
-def list_presets():
-    """The zoo's presets: dicts of name, family, data, parameters, metric, value, unit, description.
+def search_path() -> list[Path]:
+    """The folders whose subfolders are presets: the zoo's, those of installed packages, those of `add_path`."""
+    return [path for path in (CONFIGS, *_installed(), *_PATHS) if path]
+
+
+def add_path(folder: PathLike) -> None:
+    """Adds a folder whose subfolders are presets, for this process.
+
+    An installed package does so by an entry point of the group "keras_genzoo.presets", whose value names a package.
+
+    Args:
+        folder: Folder to add.
+
+    Raises:
+        ZooError: No such folder.
+    """
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise ZooError(f"{str(folder)!r} is no folder")
+    if path not in _PATHS:
+        _PATHS.append(path)
+
+
+def list_presets() -> list[dict[str, Any]]:
+    """The trained presets: dicts of name, family, data, parameters, metric, value, unit, description.
 
     Example:
-        >>> [row["name"] for row in keras_genzoo.list_presets()]
+        >>> import keras_genzoo as gz
+        >>> names = [row["name"] for row in gz.list_presets()]
     """
     rows = []
     for name in names():
@@ -191,57 +276,80 @@ def list_presets():
     return rows
 
 
-def headline_row(preset):
+def headline_row(preset: Preset) -> dict[str, Any] | None:
     """The row of metrics.json that stands for the preset in tables; None before `evaluate`."""
     metrics = preset.record(METRICS_FILE) or {"rows": []}
     return next((row for row in metrics["rows"] if row["metric"] == preset.evaluation.metric), None)
 
 
-def parse(text, *, origin):
-    """preset.yaml's text as a Preset; `origin` names it in errors."""
+def parse(text: str, *, origin: str) -> Preset:
+    """The Preset of a preset.yaml's text.
+
+    Args:
+        text: YAML.
+        origin: Name of the text in errors.
+
+    Returns:
+        A Preset without a folder.
+
+    Raises:
+        ZooError: Bad YAML, or an unknown, missing or bad key. The message has the key's path, the value, the nearest
+            key.
+    """
     try:
         content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ZooError(f"{origin} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ZooError(f"{origin} must hold a mapping. Received: {type(content).__name__}")
-    return validate(Preset, content, origin=origin)
+    version = content.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise ZooError(
+            f"{origin}: `format` is {version}; this version of keras_genzoo reads formats up to {FORMAT}; upgrade it"
+        )
+    family = content.get("family")
+    if family is not None and not (isinstance(family, str) and family in models.FAMILIES):
+        raise ZooError(
+            f"{origin}: `family` must be one of {', '.join(models.FAMILIES)}. Received: {family!r}"
+            + nearest(family, models.FAMILIES)
+        )
+    section = None
+    if family is not None:
+        if "format" not in content:
+            upgrade = models.asked(family, "spellings")
+            content = upgrade(content) if upgrade else content
+        schema = models.asked(family, "section")
+        if schema:
+            keys = content.get(family, {})
+            if not isinstance(keys, dict):
+                raise ZooError(f"{origin}: `{family}` must be a mapping. Received: {keys!r}")
+            content = {key: value for key, value in content.items() if key != family}
+            section = parts.validate(schema, keys, origin=origin, prefix=f"{family}.")
+    if "section" in content:
+        known = [key for key in Preset.model_fields if key != "section"]
+        raise ZooError(f"{origin}: unknown key `section`. {did_you_mean('section', known)}")
+    preset = parts.validate(Preset, content, origin=origin)
+    return preset.model_copy(update={"section": section})
 
 
-def dump(preset):
+def dump(preset: Preset) -> str:
     """A Preset as the text of a preset.yaml."""
-    return yaml.safe_dump(preset.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(preset.content(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def validate(schema, content, *, origin, prefix=""):
-    """`content` (plain data) as `schema`, or a ZooError with file, key path, value and the nearest key.
-
-    Validation runs over JSON: lists fit tuples and 1 fits a float, but "1" fits no number and true no int.
-    """
-    try:
-        return schema.model_validate_json(json.dumps(content))
-    except pydantic.ValidationError as failure:
-        # A misspelt key is both unknown and missing: the first says more.
-        error = min(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
-    except TypeError as error:
-        raise ZooError(f"{origin}: {error}; preset.yaml takes text, numbers, lists and mappings") from None
-    *parents, key = error["loc"] or ("",)
-    path = prefix + ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(schema, parents)
-        raise ZooError(f"{origin}: unknown key `{path}`. {did_you_mean(key, known)}")
-    if error["type"] == "missing":
-        raise ZooError(f"{origin}: key `{path}` is missing")
-    raise ZooError(f"{origin}: `{path}`: {error['msg']}. Received: {error['input']!r}")
+def _folders(pattern: str) -> dict[str, Path]:
+    """The folders of the presets on the search path, by name; the zoo's own come first."""
+    folders = {}
+    for path in reversed(search_path()):
+        folders |= {file.parent.name: file.parent for file in path.glob(pattern)}
+    return folders
 
 
-def _fields_at(schema, parents):
-    for part in parents:
-        if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
-            schema = schema.model_fields[part].annotation
-        else:
-            schema = schema.__args__[1]  # dict[str, X]
-    return list(schema.model_fields)
+def _installed() -> Iterator[Path]:
+    """The folders of preset folders that installed packages bring. The packages are not imported."""
+    for _, package in entry_points(_GROUP):
+        spec = importlib.util.find_spec(package.partition(":")[0])
+        yield from map(Path, (spec and spec.submodule_search_locations) or ())
 
 
 class _Loader(yaml.SafeLoader):
@@ -254,13 +362,12 @@ _Loader.yaml_implicit_resolvers = {
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf)$|^\.(?:nan|NaN)$"
-    ),
-    list("-+0123456789."),
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOLEAN, list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Text that either version of YAML would read as a number or a boolean is put in quotes."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))

@@ -1,45 +1,67 @@
-"""Says of a picture or a film that a model made part of it: in its metadata, in sight, and in a signed manifest; and
-reads that back.
+"""Marks pictures and films of which a model made a part, and reads these marks.
+
+There are three marks: an entry in the metadata, a visible mark, and a signed manifest.
 """
 
 import json
-import os
 import re
 import subprocess
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_genzoo import __version__
+from keras_genzoo import __version__, files
 from keras_genzoo.errors import ZooError
+from keras_genzoo.typing import PathLike
 
 # IPTC's term for an image of which a trained model made a part.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")  # suffixes
 FILMS = (".mp4", ".mov", ".mkv")
+_QUALITY = 95  # quality of JPEG and WebP, of 100; above 95 files grow with hardly any gain (Pillow's manual)
+_MARK_SHARE, _LEAST_MARK = 16, 9  # the visible mark's height: this part of the shorter side, at least 9 pixels
 _TOOL = f"keras_genzoo {__version__}"
-_PNG_KEY = "XML:com.adobe.xmp"
+_PNG_KEY = "XML:com.adobe.xmp"  # the PNG text in which readers of XMP look for it
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
  rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
  Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}" xmp:CreatorTool="{_TOOL}"/></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
-_PATTERN = re.compile(r"https?://cv\.iptc\.org/newscodes/digitalsourcetype/(\w+)")
+_SOURCE_TYPE_PATTERN = re.compile(r"https?://cv\.iptc\.org/newscodes/digitalsourcetype/(\w+)")
 
 
-def write_image(pixels, path, *, marked=True, credential=None, text=None):
-    """Writes an image, with its provenance where `marked`; the file is written aside and renamed.
+def write_image(
+    pixels: np.ndarray,
+    path: PathLike,
+    *,
+    marked: bool = True,
+    credential: tuple[PathLike, PathLike] | None = None,
+    text: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes an image with its provenance. The file is written aside and renamed.
 
     Args:
-        pixels: uint8 `(H, W, 3)`.
-        path: `.png`, `.jpg`, `.jpeg` or `.webp`.
-        marked: False of a picture in which nothing is made: it gets neither mark nor manifest.
-        credential: `(certificate, private key)`, paths of PEM files, to sign a C2PA manifest with; None: no manifest.
-        text: Of a PNG, what else to say in it: a dict of key and text.
+        pixels: Picture, uint8 `(H, W, 3)`.
+        path: File to write: `.png`, `.jpg`, `.jpeg` or `.webp`.
+        marked: Whether a model made a part of the picture. Without it the file gets neither mark nor manifest.
+        credential: `(certificate, private key)`, paths of the PEM files that sign a C2PA manifest; None: no manifest.
+        text: More text for a PNG, by key; other formats drop it.
+
+    Returns:
+        `path`.
 
     Raises:
         ZooError: Another suffix, a folder that cannot be written, a full disk, a bad certificate.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from keras_genzoo import provenance
+        >>> file = provenance.write_image(np.zeros((8, 8, 3), "uint8"), tempfile.mkdtemp() + "/black.png")
+        >>> provenance.read(file)["digital_source_type"]
+        'compositeWithTrainedAlgorithmicMedia'
     """
     from PIL import Image, PngImagePlugin
 
@@ -47,58 +69,29 @@ def write_image(pixels, path, *, marked=True, credential=None, text=None):
     suffix = path.suffix.lower()
     if suffix not in IMAGES:
         raise ZooError(f"An image is written as {', '.join(IMAGES)}. Received: {str(path)!r}")
-    options = {} if suffix == ".png" else {"quality": 95}
+    options: dict[str, Any] = {} if suffix == ".png" else {"quality": _QUALITY}
     if suffix == ".png":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         texts = dict(text or {})
         if marked:
             texts[_PNG_KEY] = _XMP
-        for key, said in texts.items():
-            options["pnginfo"].add_itxt(key, said)
+        for key, value in texts.items():
+            options["pnginfo"].add_itxt(key, value)
     elif marked:
         options["xmp"] = _XMP.encode()
-    with aside(path) as temporary:
+    with files.aside(path) as temporary:
         Image.fromarray(pixels).save(temporary, **options)
         if marked and credential:
             sign(temporary, credential)
     return path
 
 
-class aside:
-    """Context: a temporary name beside `path` that takes its place when the block ends well, else disappears."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-
-    def __enter__(self):
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".", suffix=self.path.suffix, dir=self.path.parent)
-        except OSError as error:
-            raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from None
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind, error, _):
-        try:
-            if kind is None:
-                self.temporary.chmod(0o644)
-                os.replace(self.temporary, self.path)
-        except OSError as failure:
-            kind, error = type(failure), failure
-        finally:
-            self.temporary.unlink(missing_ok=True)
-        if kind is not None and issubclass(kind, OSError):
-            raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from error
-
-
-def stamped(pixels):
-    """The picture with the visible mark: "AI" on a dark plate in its lower left corner; uint8 `(H, W, 3)`."""
+def stamped(pixels: np.ndarray) -> np.ndarray:
+    """The picture with the visible mark, "AI" on a dark plate in its lower left corner; both uint8 `(H, W, 3)`."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(pixels)
-    size = max(9, min(image.size) // 16)
+    size = max(_LEAST_MARK, min(image.size) // _MARK_SHARE)
     font, edge = ImageFont.load_default(size), max(2, size // 4)
     draw = ImageDraw.Draw(image, "RGBA")
     left, top, right, bottom = draw.textbbox((0, 0), "AI", font=font)
@@ -109,17 +102,20 @@ def stamped(pixels):
     return np.asarray(image)
 
 
-def film_arguments():
-    """What ffmpeg is told to write into a film's metadata."""
+def film_arguments() -> list[str]:
+    """ffmpeg's arguments that mark a film in its metadata."""
     return ["-metadata", f"comment={SOURCE_TYPE}", "-metadata", f"description=made with {_TOOL}"]
 
 
-def read(path):
-    """What a file says of itself.
+def read(path: PathLike) -> dict[str, str | None]:
+    """Reads the provenance of a file.
+
+    Args:
+        path: Image or film.
 
     Returns:
         Dict of `digital_source_type`, IPTC's term such as "compositeWithTrainedAlgorithmicMedia", or None where the
-        file says nothing; and `c2pa`, the state of its C2PA manifest ("Valid", "Trusted", "Invalid"), or None where it
+        file has none; and `c2pa`, the state of its C2PA manifest ("Valid", "Trusted", "Invalid"), or None where it
         has none or c2pa-python is not installed.
 
     Raises:
@@ -130,37 +126,41 @@ def read(path):
         raise ZooError(f"{str(path)!r} does not exist" if not path.exists() else f"{str(path)!r} is no file")
     suffix = path.suffix.lower()
     if suffix in IMAGES:
-        said = _said_by_image(path)
+        metadata = _image_metadata(path)
     elif suffix in FILMS:
-        said = _said_by_film(path)
+        metadata = _film_metadata(path)
     else:
         raise ZooError(f"Provenance is read of {', '.join(IMAGES + FILMS)}. Received: {str(path)!r}")
-    found = _PATTERN.search(said)
-    return {"digital_source_type": found[1] if found else None, "c2pa": _manifest_state(path)}
+    match = _SOURCE_TYPE_PATTERN.search(metadata)
+    return {"digital_source_type": match[1] if match else None, "c2pa": _manifest_state(path)}
 
 
-def _said_by_image(path):
+def _image_metadata(path):
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.load()  # a PNG may have its text after the pixels
-            said = image.info.get("xmp") or image.info.get(_PNG_KEY) or ""
-    except Exception as error:  # whatever a damaged file makes Pillow raise
+            xmp = image.info.get("xmp") or image.info.get(_PNG_KEY) or ""
+    except Exception as error:  # Pillow raises many kinds on a damaged file
         raise ZooError(f"{path} is no readable image: {' '.join(str(error).split())}") from None
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+    return xmp.decode(errors="replace") if isinstance(xmp, bytes) else xmp
 
 
-def _said_by_film(path):
+def _film_metadata(path):
     command = [ffmpeg(), "-v", "error", "-i", str(path), "-f", "ffmetadata", "-"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ZooError(f"{path} is no readable film: {' '.join(done.stderr.split())}")
-    return done.stdout.replace("\\", "")
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise ZooError(f"{path} is no readable film: {' '.join(result.stderr.split())}")
+    return result.stdout.replace("\\", "")  # ffmetadata escapes its special characters
 
 
-def ffmpeg():
-    """The path of imageio-ffmpeg's ffmpeg; a ZooError where it is not installed."""
+def ffmpeg() -> str:
+    """Path of imageio-ffmpeg's ffmpeg.
+
+    Raises:
+        ZooError: imageio-ffmpeg is not installed.
+    """
     try:
         import imageio_ffmpeg
     except ImportError:
@@ -168,10 +168,15 @@ def ffmpeg():
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def sign(path, credential):
-    """Puts a C2PA manifest into a file, signed with `credential`, `(certificate, private key)` as paths of PEM files.
+def sign(path: PathLike, credential: tuple[PathLike, PathLike]) -> None:
+    """Puts a signed C2PA manifest into a file. It has no time stamp, so that no server is asked.
 
-    The key is one for ES256, of the curve P-256. Without a time stamp: no server is asked.
+    Args:
+        path: Image or film.
+        credential: `(certificate, private key)`, paths of PEM files. The key is for ES256, on the curve P-256.
+
+    Raises:
+        ZooError: c2pa-python is not installed, a PEM file cannot be read, or the certificate does not fit.
     """
     try:
         import c2pa
@@ -193,22 +198,19 @@ def sign(path, credential):
             pems.append(Path(file).read_bytes())
         except OSError as error:
             raise ZooError(f"Cannot read {file}: {error.strerror or error}") from None
-    path = Path(path)
-    signed = path.with_name(f"{path.stem}.signed{path.suffix}")
     try:
         with (
-            c2pa.Signer.from_info(c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, *pems, None)) as signer,
+            files.aside(path) as signed,
+            c2pa.Signer.from_info(c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, pems[0], pems[1], None)) as signer,
             c2pa.Builder(json.dumps(manifest)) as builder,
         ):
-            builder.sign_file(path, signed, signer)
-        os.replace(signed, path)
+            builder.sign_file(Path(path), signed, signer)
     except c2pa.C2paError as error:
         raise ZooError(f"Cannot sign with {certificate}: {' '.join(str(error).split())}") from None
-    finally:
-        signed.unlink(missing_ok=True)
 
 
 def _manifest_state(path):
+    """The state of a file's C2PA manifest; None where it has none or c2pa-python is not installed."""
     try:
         import c2pa
     except ImportError:
@@ -216,5 +218,5 @@ def _manifest_state(path):
     try:
         with c2pa.Reader(path) as reader:
             return reader.get_validation_state()
-    except c2pa.C2paError:  # it has none
+    except c2pa.C2paError:  # no manifest
         return None

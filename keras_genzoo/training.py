@@ -1,315 +1,250 @@
-"""Training a preset from scratch, or from another's weights: seeds, schedules, checkpoints, resume."""
+"""Training of a preset, from fresh weights or from another preset's: seeds, schedules, checkpoints, resume."""
 
-import json
 import math
-import os
 import shutil
+import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
-from keras_genzoo import plots, presets, synthetic, zoo
-from keras_genzoo.data import as_seen, face_marks, full_name, stream, to_unit
+from keras_genzoo import files, models, origin, parts, presets, zoo
 from keras_genzoo.errors import ZooError
-from keras_genzoo.models.face_swap import shared_factors
-from keras_genzoo.monitor import GANMonitor
+from keras_genzoo.models.hooks import Hooks
+from keras_genzoo.presets import Preset
+from keras_genzoo.typing import PathLike
 
-_STATE = "state.json"
-_LEAST_FACES = 50  # of each person, to train a face swap with; hundreds are better
-_WATCHED = 256  # images of a kind in each look of a monitor; as many of the training split are held out for it
+_STATE = "state.json"  # file of a partial run that names its checkpoint
 
 
-def train(preset, out, *, data=None, data_dir=None, dtype=None, epochs=None, checkpoint_every=1, verbose="auto"):
+def train(
+    preset: str | Path | Preset,
+    out: PathLike,
+    *,
+    data: str | Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
+    dtype: str | None = None,
+    epochs: int | None = None,
+    checkpoint_every: int = 1,
+    verbose: Any = "auto",
+) -> Any:
     """Trains a preset's model and saves it as the preset folder `out`.
 
-    It begins with fresh weights, or with those of the preset that `training.start_from` names.
+    The training begins with fresh weights, or with those of the preset that `training.start_from` names.
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
-    interruption goes on from it and ends with the weights an unbroken run would have given. With a `monitor` in the
-    preset, OUT.partial/monitor/ shows samples and curves of a GAN as it goes; of a face swap, OUT.partial/preview.png
-    shows both people, drawn anew with every checkpoint.
+    interruption goes on from there, and ends with the weights of an unbroken run. A family may draw pictures there:
+    `OUT.partial/monitor/` shows samples and curves of a watched GAN, `OUT.partial/preview.png` both people of a face
+    swap.
 
     Args:
-        preset: A preset's name or path, or a `presets.Preset`.
+        preset: Name or path of a preset, or a `presets.Preset`.
         out: Folder to write; it must not exist.
-        data: In place of the preset's data: a name of `data.load`, such as "folder:PATH" for images of your own; of a
-            face swap two of them, `(a, b)`.
-        data_dir: See `data.load`.
+        data: Name of a data set in place of the preset's, see `data.load`; "folder:PATH" for images of your own; two
+            names for a family that trains on two.
+        data_dir: Folder of data sets, see `data.load`.
         dtype: Precision policy, see `zoo.load`.
-        epochs: In place of the preset's `training.epochs`, >= 1; the learning rate's course spans them.
+        epochs: Number of epochs in place of the preset's, >= 1; the schedule of the learning rate spans them.
         checkpoint_every: Epochs between checkpoints, >= 1.
-        verbose: As in `keras.Model.fit`.
+        verbose: Verbosity of `keras.Model.fit`.
 
     Returns:
         The trained model, compiled.
 
     Raises:
-        ZooError: `out` exists or cannot be written, the partial run is of another configuration, or a loss that is
-            not finite or the monitor has ended the training.
+        ZooError: `out` exists or cannot be written; the partial run has another configuration; or the training has
+            ended early, by a loss that is not finite or by a callback of the family.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import keras_genzoo as gz
+        >>> out = pathlib.Path(tempfile.mkdtemp(), "my_ring")
+        >>> gan = gz.train("ring2d", out, epochs=1, verbose=0)
+        >>> gz.load(out).sample(4, seed=0).shape
+        (4, 1, 1, 2)
     """
-    if not isinstance(preset, presets.Preset):
-        preset = presets.find(preset)
+    plan: Preset = preset if isinstance(preset, Preset) else presets.find(preset)
     out = Path(out).expanduser().resolve()
     if out.exists():
         raise ZooError(f"{out} exists; give another folder")
+    family_hooks = models.asked(plan.family, "hooks")
     if data is not None:
-        preset = preset.model_copy(update={"data": preset.data.model_copy(update=_in_place(preset, data))})
+        plan = family_hooks.on_data(plan, (data,) if isinstance(data, str) else tuple(data))
     if epochs is not None:
         if epochs < 1:
             raise ZooError(f"`epochs` must be >= 1. Received: {epochs}")
-        preset = preset.model_copy(update={"training": _in_epochs(preset.training, epochs)})
-    config = preset.training
+        plan = family_hooks.in_epochs(plan, epochs)
+    config = plan.training
     partial = out.with_name(out.name + ".partial")
-    state = _read_state(partial, preset, dtype)
+    state = _read_state(partial, plan, dtype)
 
-    model, batches, steps_per_epoch = prepare(preset, data_dir=data_dir, dtype=dtype, first_epoch=state["epoch"])
-    _warn_of_short_run(preset, config.epochs * steps_per_epoch)
+    hooks = family_hooks(plan, data_dir=data_dir)
+    model, batches, steps_per_epoch = _prepared(plan, hooks, dtype, first_epoch=state["epoch"])
+    _warn_of_short_run(model, config.epochs * steps_per_epoch)
     if state["epoch"]:
         zoo.load_weights(model, partial / state["weights"])
-    monitor = _monitor(model, preset, partial / "monitor", data_dir)
-    if monitor and state.get("monitor"):
-        monitor.resume(state["monitor"])
+    before, after = hooks.callbacks(model, partial, every=checkpoint_every)
+    if state["hooks"] is not None:
+        hooks.resume(state["hooks"])
+    checkpoint = _Checkpoint(partial, state, config.epochs, checkpoint_every, hooks)
     model.fit(
         batches,
         epochs=config.epochs,
         initial_epoch=state["epoch"],
         steps_per_epoch=steps_per_epoch,
         verbose=verbose,
-        callbacks=[
-            *([monitor] if monitor else []),
-            _Checkpoint(partial, state, config.epochs, checkpoint_every, monitor),
-            *([_Preview(model, partial, checkpoint_every, data_dir)] if preset.data.other else []),
-        ],
+        callbacks=[*before, checkpoint, *after],
     )
     if state["epoch"] < config.epochs:
-        reason = monitor.troubles[-1][1] if monitor and monitor.troubles else "a loss that is not finite"
         raise ZooError(
-            f"Training of {preset.name} stopped at {reason} in epoch {state['epoch'] + 1}; "
-            f"the last good weights are in {partial}. Lower the learning rate in {preset.file}"
+            f"Training of {plan.name} stopped at {hooks.trouble() or 'a loss that is not finite'} in epoch "
+            f"{state['epoch'] + 1}; the last good weights are in {partial}. Lower the learning rate in {plan.file}"
         )
-    if preset.data.other:
-        align(model, data_dir=data_dir)
-    zoo.save(model, out, history=state["history"])
+    hooks.finish(model)
+    zoo.save(model, out, history=state["history"], trained=_record(plan, hooks, model, state["seconds"]))
     shutil.rmtree(partial)
     return model
 
 
-def align(model, *, data_dir=None):
-    """`FaceSwap.align` with the training images of a preset's model, and their factors where the data has them."""
-    images = [to_unit(zoo.arrays(model, "train", other=o, data_dir=data_dir)[0]) for o in (False, True)]
-    factors = _factors(model, data_dir)
-    model.align(*images, **({} if factors is None else {"factors_a": factors[0], "factors_b": factors[1]}))
+def prepare(
+    preset: Preset, *, data_dir: str | Path | None = None, dtype: str | None = None, first_epoch: int = 0
+) -> tuple[Any, tf.data.Dataset, int]:
+    """The model that `train` fits, seeded and compiled with schedules, and the batches that it fits to.
+
+    Args:
+        preset: A `presets.Preset`.
+        data_dir: Folder of data sets, see `data.load`.
+        dtype: Precision policy, see `zoo.load`.
+        first_epoch: Epoch that the batches begin with, >= 0.
+
+    Returns:
+        `(model, batches, steps per epoch)`.
+
+    Raises:
+        ZooError: A bad key of the preset, or a data set that is missing.
+    """
+    hooks = models.asked(preset.family, "hooks")(preset, data_dir=data_dir)
+    return _prepared(preset, hooks, dtype, first_epoch=first_epoch)
 
 
-def _factors(model, data_dir):
-    """`shared_factors` of both people's training images, where their landmarks are known; else None."""
-    config = model.preset.data
-    where = {"data_dir": data_dir, "image_shape": model.image_shape, "resize": config.resize}
-    landmarks, poses = zip(*(face_marks(name, "train", **where) for name in (config.name, config.other)), strict=True)
-    if any(of is None or of.shape[1:] != landmarks[0].shape[1:] for of in landmarks):
-        return None
-    known = None if any(of is None for of in poses) else poses
-    return shared_factors(landmarks, known, n_factors=model.n_factors or 3)
-
-
-def _in_epochs(config, epochs):
-    """A `TrainingConfig` of so many epochs, the same share of them unwarped."""
-    unwarped = min(round(epochs * config.unwarped_epochs / config.epochs), epochs - 1)
-    return config.model_copy(update={"epochs": epochs, "unwarped_epochs": unwarped})
-
-
-def _in_place(preset, data):
-    """`data` of `train` as keys of the preset's `data`."""
-    names = (data,) if isinstance(data, str) else tuple(data)
-    wanted = 1 if preset.data.other is None else 2
-    if len(names) != wanted:
-        raise ZooError(f"{preset.name} trains on {wanted} data set{'s' * (wanted > 1)}. Received: data={data!r}")
-    return dict(zip(("name", "other"), map(full_name, names), strict=False))
-
-
-def prepare(preset, *, data_dir=None, dtype=None, first_epoch=0):
-    """What `train` fits: `(model, batches, steps_per_epoch)`, the model fresh, seeded and compiled with schedules."""
+def _prepared(preset: Preset, hooks: Hooks, dtype: str | None, *, first_epoch: int) -> tuple[Any, tf.data.Dataset, int]:
     config = preset.training
     keras.utils.set_random_seed(config.seed)
     model = zoo.build(preset, dtype=dtype)
-    if preset.data.other:
-        for other in (False, True):
-            n = len(zoo.arrays(model, "train", other=other, data_dir=data_dir)[0])
-            if n < _LEAST_FACES:
-                name = preset.data.other if other else preset.data.name
-                raise ZooError(
-                    f"A face swap needs {_LEAST_FACES} training images of each person, better some hundreds. "
-                    f"Received: {n} in {name}"
-                )
     if config.start_from:
         zoo.load_weights(model, zoo.checked_weights(presets.find(config.start_from)))
-        # A training of its own: with noise of its own, and a warm-up that begins with its first step.
+        # The file also holds the other training's random state and its count of steps, by which a warm-up goes.
         model.seed_generator.state.assign(keras.random.SeedGenerator(config.seed).state)
         model.train_steps.assign(0)
-    factors = None
-    if getattr(model, "n_factors", 0):
-        factors = _factors(model, data_dir)
-        if factors is None:
-            warnings.warn(
-                f"{preset.name} is trained without guidance, as {preset.data.name} and {preset.data.other} have no "
-                "landmarks in common; `keras-genzoo faces extract` writes them into its files. Swaps will be less "
-                "sharp",
-                stacklevel=3,
-            )
-    batches, steps_per_epoch = stream(
-        **preset.data.model_dump(),
-        image_shape=model.image_shape,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        first_epoch=first_epoch,
-        data_dir=data_dir,
-        n_held_out=_WATCHED if config.monitor else 0,
-        factors=factors,
-    )
-    unwarped_steps = config.unwarped_epochs * steps_per_epoch
-    total_steps = config.epochs * steps_per_epoch
-    if unwarped_steps:
-        _check_unwarped(preset)
-        model.warped_steps = total_steps - unwarped_steps  # the preset counts epochs, as it does not know the faces
+    batches, steps_per_epoch = hooks.batches(model, first_epoch=first_epoch)
+    hooks.begin(model, steps_per_epoch)
+    total_steps, restart_step = config.epochs * steps_per_epoch, hooks.restart_step(steps_per_epoch)
+
+    def scheduled_rate(config, path, every):
+        schedule, options = parts.chosen("schedule", config.schedule, key=f"{path}.schedule", origin=preset.file)
+        return schedule(
+            learning_rate=config.learning_rate,
+            total_steps=total_steps // every,
+            restart_step=restart_step // every,
+            **options,
+        )
+
     zoo.compile_model(
         model,
         preset,
-        learning_rate=lambda c, every: _learning_rate(c, total_steps // every, unwarped_steps // every),
+        learning_rate=scheduled_rate,
         steps_per_execution=_divisor(steps_per_epoch, config.steps_per_execution),
         jit_compile=config.jit_compile,
     )
     return model, batches, steps_per_epoch
 
 
-def _monitor(model, preset, out, data_dir):
-    """The monitor that the preset asks for, or None."""
-    config = preset.training.monitor
-    if config is None:
-        return None
-    if preset.family != "gan":
-        raise ZooError(f"{preset.file}: `training.monitor` watches a gan. Received: the family {preset.family}")
-    pixels, labels = zoo.arrays(model, "train", data_dir=data_dir)
-    trained_on, held_out = slice(min(_WATCHED, len(pixels) - _WATCHED)), slice(-_WATCHED, None)
-    images = [as_seen(pixels[part], binarize=preset.data.binarize) for part in (trained_on, held_out)]
-    if model.n_classes:
-        images = [(part, labels[where]) for part, where in zip(images, (trained_on, held_out), strict=True)]
-    modes = {}
-    if preset.data.name in synthetic.MIXTURES:
-        mixture = synthetic.MIXTURES[preset.data.name]
-        modes = {"modes": mixture.modes_of, "n_modes": len(mixture.centres)}
-    elif preset.data.name in zoo.JUDGES:
-        judge = zoo.load(zoo.JUDGES[preset.data.name], dtype="float32")
-        modes = {"modes": lambda images: judge.classify(images)["logits"].argmax(1), "n_modes": len(np.unique(labels))}
-    return GANMonitor(*images, **config.model_dump(), **modes, out=out, n=_WATCHED)
-
-
 class _Checkpoint(keras.callbacks.Callback):
     """Keeps one checkpoint: the weights file first, then the small state file that names it.
 
-    Stops at the first loss that is not finite (Keras' TerminateOnNaN knows only a loss called `loss`).
+    It stops the training at the first loss that is not finite; Keras' TerminateOnNaN looks at `loss` only.
+
+    Args:
+        folder: Folder of the partial run.
+        state: State of the run, as the state file has it.
+        epochs: Epochs of the whole training.
+        every: Epochs between checkpoints.
+        hooks: The family's hooks.
     """
 
-    def __init__(self, folder, state, epochs, every, monitor=None):
+    def __init__(self, folder: Path, state: dict[str, Any], epochs: int, every: int, hooks: Hooks):
         super().__init__()
-        self.folder, self.state, self.epochs, self.every, self.monitor = folder, state, epochs, every, monitor
+        self.folder, self.state, self.epochs, self.every, self.hooks = folder, state, epochs, every, hooks
+        self.last_time = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.monitor and self.monitor.action == "restore":
-            return  # it goes back to good weights, or stops
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self.hooks.ends_itself:
+            return
         if not all(math.isfinite(value) for value in (logs or {}).values()):
             self.model.stop_training = True
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self.model.stop_training:  # keep what was good
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.model.stop_training:  # and the checkpoint keeps the last good weights
             return
         self.state["history"].append({key: float(value) for key, value in (logs or {}).items()})
-        done = epoch + 1
-        if done % self.every and done != self.epochs:
+        n_epochs = epoch + 1
+        if n_epochs % self.every and n_epochs != self.epochs:
             return
-        previous = self.state["weights"]
-        self.state.update(epoch=done, weights=f"epoch{done}.weights.h5")
-        if self.monitor:
-            self.state["monitor"] = self.monitor.state()
+        previous, time_now = self.state["weights"], time.monotonic()
+        self.state.update(epoch=n_epochs, weights=f"epoch{n_epochs}.weights.h5", hooks=self.hooks.state())
+        self.state["seconds"] += time_now - self.last_time
+        self.last_time = time_now
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.model.save_weights(self.folder / self.state["weights"])
-            aside = self.folder / f".{_STATE}"
-            aside.write_text(json.dumps(self.state))
-            os.replace(aside, self.folder / _STATE)
         except OSError as error:
-            raise ZooError(f"Cannot write {self.folder}: {error.strerror or error}") from None
+            raise files.cannot_write(self.folder, error) from None
+        files.write_json(self.folder / _STATE, self.state, indent=None)
         if previous and previous != self.state["weights"]:
             (self.folder / previous).unlink(missing_ok=True)
 
 
-class _Preview(keras.callbacks.Callback):
-    """Draws held-out faces of both people through both decoders."""
-
-    def __init__(self, model, folder, every, data_dir):
-        super().__init__()
-        self.folder, self.every = folder, every
-        self.faces = [
-            to_unit(zoo.arrays(model, "test", other=other, data_dir=data_dir)[0][:10]) for other in (False, True)
-        ]
-
-    def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every == 0 and self.folder.is_dir():
-            plots.swaps(self.model, *self.faces, self.folder / "preview.png")
+def _record(preset, hooks, model, seconds):
+    """The entries of weights.json about a training."""
+    start = preset.training.start_from
+    weights = presets.find(start).record(presets.WEIGHTS_RECORD) if start else None
+    return {
+        "data": {name: origin.data_hash(*arrays) for name, arrays in hooks.data_arrays(model).items()},
+        "start_from": {"name": start, "sha256": weights["sha256"]} if weights else None,
+        "seconds": round(seconds, 1),
+    }
 
 
-def _warn_of_short_run(preset, steps):
-    """Step counts in a preset.yaml are of its own data: fewer images may never reach them."""
-    regularizer = preset.model.get("regularizer") or {}
-    for key, needed in (
-        ("warmup_steps", preset.model.get("warmup_steps", 0)),
-        ("warped_steps", preset.model.get("warped_steps", 0)),
-        ("regularizer.anneal_steps", regularizer.get("anneal_steps", 0)),
-    ):
-        if needed > steps:
+def _warn_of_short_run(model, steps):
+    """Warns of a warm-up that is longer than the training: its count of steps was chosen for more images."""
+    for path in model.STEP_COUNTS:
+        count = model.preset.model
+        for key in path.split("."):
+            count = count.get(key) if isinstance(count, dict) else None
+        if count and count > steps:
             warnings.warn(
-                f"`model.{key}` is {needed}, but this training has {steps} steps and will not come to its end; "
-                f"raise the epochs, or lower it in a copy of {preset.file}",
+                f"`model.{path}` is {count}, but this training has {steps} steps and will not come to its end; "
+                f"raise the epochs, or lower it in a copy of {model.preset.file}",
                 stacklevel=3,
             )
 
 
-def _read_state(partial, preset, dtype):
-    fresh = {"digest": preset.digest(), "dtype": dtype, "epoch": 0, "weights": None, "history": []}
+def _read_state(partial: Path, preset: Preset, dtype: str | None) -> dict[str, Any]:
+    """The state of an interrupted run of the same configuration, or a fresh one."""
+    fresh = {"digest": preset.digest(), "dtype": dtype, "epoch": 0, "weights": None, "history": [], "seconds": 0.0,
+             "hooks": None}  # fmt: skip
     path = partial / _STATE
     if not path.is_file():
         return fresh
-    try:
-        state = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ZooError(f"{path} is damaged ({error}); remove {partial} to start again") from None
+    state = files.read_json(path, remedy=f"remove {partial} to start again")
     if (state["digest"], state["dtype"]) != (fresh["digest"], dtype):
         raise ZooError(f"{partial} holds a run of another configuration; remove it, or train into another folder")
-    return state
+    return {**fresh, **state}
 
 
-def _check_unwarped(preset):
-    config, warped_steps = preset.training, preset.model.get("warped_steps")
-    if preset.family != "face_swap" or warped_steps or config.unwarped_epochs >= config.epochs:
-        raise ZooError(
-            f"{preset.file}: `training.unwarped_epochs` is for a face_swap without `model.warped_steps`, and fewer "
-            f"than its epochs. Received: {config.unwarped_epochs} of {config.epochs} epochs, family: {preset.family}"
-            + (f", warped_steps: {warped_steps}" if warped_steps else "")
-        )
-
-
-def _learning_rate(config, total_steps, unwarped_steps):
-    if config.schedule == "constant":
-        return config.learning_rate
-    if not unwarped_steps:
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
-    warped_steps = total_steps - unwarped_steps
-    return keras.optimizers.schedules.CosineDecayRestarts(
-        config.learning_rate, warped_steps, t_mul=unwarped_steps / warped_steps, m_mul=0.5
-    )
-
-
-def _divisor(steps, wanted):
-    """The largest divisor of `steps` up to `wanted`: Keras runs whole executions, and an epoch must end on its step."""
-    return max(d for d in range(1, min(wanted, steps) + 1) if steps % d == 0)
+def _divisor(steps: int, limit: int) -> int:
+    """The largest divisor of `steps` up to a limit: Keras runs whole executions, and an epoch must end on its step."""
+    return max(d for d in range(1, min(limit, steps) + 1) if steps % d == 0)

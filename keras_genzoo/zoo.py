@@ -1,55 +1,62 @@
-"""load, build and save: preset folder <-> model with weights."""
+"""Models of preset folders: load, build, compile and save them."""
 
-import hashlib
 import inspect
-import json
-import os
-import shutil
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
-import pydantic
 
-from keras_genzoo import __version__, data, latents, models, networks, presets, regularizers
+from keras_genzoo import data, files, models, origin, parts, presets
 from keras_genzoo.errors import ZooError
-from keras_genzoo.presets import GOLDEN_FILE, HISTORY_FILE, PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD
+from keras_genzoo.presets import (
+    GOLDEN_FILE,
+    HISTORY_FILE,
+    PRESET_FILE,
+    WEIGHTS_FILE,
+    WEIGHTS_RECORD,
+    OptimizerConfig,
+    Preset,
+)
+from keras_genzoo.registry import resolve
+from keras_genzoo.typing import DType, PathLike
 
-_DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments a preset.yaml does not set
-_KINDS = {"regularizer": regularizers.REGULARIZERS, "prior": latents.PRIORS, "posterior": latents.POSTERIORS}
-JUDGES = {  # data set -> the classifier whose features and labels measure samples of it
-    "mnist": "classifier_mnist",
-    "fashion_mnist": "classifier_fashion_mnist",
-}
-_GOLDEN_IMAGES = 1  # the codes of 1,000 numbers have to fit, too
+_DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments that a preset.yaml does not set
+_GOLDEN_IMAGES = 1  # number of images in the stored example; more would make large files of codes of 1,000 numbers
+_INK = 0.2  # share of white pixels in an image of the stored example
+_REST = 0.1  # share of the preset's learning rate for trained weights; the whole rate would undo some of the training
+_WEIGHTS_DTYPES = ("float32", "float16")  # types of a weights file
+_LEAST_PACKED = 256  # numbers of an array above which compression pays
 
 
-def load(name, *, weights="preset", dtype=None):
-    """A model of the zoo: compiled, and trained unless told otherwise.
+def load(name: str | Path, *, weights: PathLike | None = "preset", dtype: DType = None) -> Any:
+    """A model of the zoo: compiled, with trained weights by default.
 
     Args:
-        name: A bundled preset's name (`list_presets()`), or the path of a preset folder: a Path, or a string with a
-            separator, such as "./my_preset"; or a `.keras` file of `model.save`, which comes back as it was saved.
-        weights: "preset" for the trained weights, checked by SHA-256; None for fresh ones; or the path of a
-            `.weights.h5` file of the same architecture.
+        name: Name of a bundled preset (`list_presets()`), or path of a preset folder: a Path, or a string with a
+            separator, such as "./my_preset"; or path of a `.keras` file, whose model is as it was saved.
+        weights: "preset" for the trained weights, checked by SHA-256; None for fresh ones; or path of a `.weights.h5`
+            file of the same architecture.
         dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy.
 
     Returns:
-        A compiled `keras.Model`. Its optimizers are the preset's, with a constant learning rate: the preset's peak
-        for fresh weights, a tenth of it for trained ones, which a full step would unsettle.
+        A compiled `keras.Model`. Its optimizers are the preset's, at a constant learning rate: the preset's rate for
+        fresh weights, a tenth of it for trained ones.
 
     Raises:
         ZooError: Unknown name (with the nearest), bad preset.yaml, damaged weights, weights of another architecture.
 
     Example:
-        >>> vae = keras_genzoo.load("vae_mnist")
-        >>> images = vae.sample(64, seed=0)             # (64, 28, 28, 1) float32 in [0, 1]
+        >>> import keras_genzoo as gz
+        >>> vae = gz.load("vae_mnist")
+        >>> vae.sample(64, seed=0).shape
+        (64, 28, 28, 1)
     """
     if str(name).endswith(".keras"):
-        for family in models.MODELS:
-            models.get(family)  # registers the class, which the file names
+        for _, record in models.records():
+            resolve(record.model)  # registers the class, which the file names
         return keras.saving.load_model(name)
     preset = presets.find(name)
     model = build(preset, dtype=dtype)
@@ -57,50 +64,82 @@ def load(name, *, weights="preset", dtype=None):
         load_weights(model, checked_weights(preset))
     elif weights is not None:
         load_weights(model, weights)
-    factor = 1.0 if weights is None else 0.1
-    compile_model(model, preset, learning_rate=lambda config, _: factor * config.learning_rate)
+    factor = 1.0 if weights is None else _REST
+    compile_model(model, preset, learning_rate=lambda config, key, every: factor * config.learning_rate)
     return model
 
 
-def build(preset, *, dtype=None):
-    """The preset's model with fresh weights, not compiled. Errors name the key in preset.yaml."""
+def build(preset: Preset, *, dtype: DType = None) -> Any:
+    """The preset's model with fresh weights, not compiled.
+
+    Args:
+        preset: A `presets.Preset`.
+        dtype: Precision policy, see `load`.
+
+    Returns:
+        A model of the preset's family.
+
+    Raises:
+        ZooError: An unknown, missing or bad argument of the model or of one of its parts. The message names the key in
+            preset.yaml.
+    """
     cls = models.get(preset.family)
-    origin = preset.file
-    config = _bind(cls.__init__, preset.model, origin=origin, prefix="model.", hidden=_DECIDED_BY_ZOO)
-    for key, spec in config.items():
-        if isinstance(spec, dict) and key != "corruption":  # which has one shape, and checks itself
-            _check_part(spec, _KINDS.get(key, networks.BUILDERS), origin=origin, prefix=f"model.{key}.")
+    file, arguments = preset.file, preset.model
+    parts.bind(cls, arguments, origin=file, prefix="model.", hidden=_DECIDED_BY_ZOO, unchecked=tuple(cls.PARTS))
+    for key, kind in cls.PARTS.items():
+        spec = arguments.get(key)
+        for part in spec if isinstance(spec, list) else [spec]:
+            if part is not None:
+                parts.chosen(kind, part, key=f"model.{key}", origin=file)
     try:
-        model = cls(**config, seed=preset.training.seed, dtype=dtype)
+        model = cls(**arguments, seed=preset.training.seed, dtype=dtype)
     except (ValueError, TypeError) as error:
-        raise ZooError(f"{error} ({origin}: model)") from error
+        raise ZooError(f"{error} ({file}: model)") from error
     model.preset = preset
     return model
 
 
-def compile_model(model, preset, *, learning_rate, **compile_args):
-    """Compiles with the preset's optimizers; `learning_rate` maps an OptimizerConfig, and how many training steps one
-    step of that optimizer takes, to a rate or a schedule.
+def compile_model(
+    model: Any, preset: Preset, *, learning_rate: Callable[[OptimizerConfig, str, int], Any], **compile_args: Any
+) -> None:
+    """Compiles with the preset's optimizers.
+
+    Args:
+        model: The preset's model.
+        preset: The preset.
+        learning_rate: Function of an `OptimizerConfig`, of its key in preset.yaml, and of the number of training steps
+            for one step of the optimizer; it returns a rate or a schedule.
+        **compile_args: Further arguments of the model's `compile`.
+
+    Raises:
+        ZooError: Other optimizers than the model's, an unknown optimizer, or a bad option of one.
     """
-    if set(preset.training.optimizers) != set(model.OPTIMIZERS):
+    configs = preset.training.optimizers
+    if set(configs) != set(model.OPTIMIZERS):
         raise ZooError(
             f"{preset.file}: `training.optimizers` of a {preset.family} must be {sorted(model.OPTIMIZERS)}. "
-            f"Received: {sorted(preset.training.optimizers)}"
+            f"Received: {sorted(configs)}"
         )
     optimizers = {}
-    for key, config in preset.training.optimizers.items():
-        settings = config.model_dump(exclude={"schedule", "learning_rate"}, exclude_none=True)
-        name = settings.pop("name")
-        settings["learning_rate"] = learning_rate(config, model.steps_per_update(key))
+    for key, config in configs.items():
+        path = f"training.optimizers.{key}"
+        optimizer, options = parts.chosen(
+            "optimizer", {"name": config.name, **config.options}, key=path, origin=preset.file
+        )
+        rate = learning_rate(config, path, model.steps_per_update(key))
         try:
-            optimizers[key] = keras.optimizers.get({"class_name": name, "config": settings})
+            optimizers[key] = optimizer(learning_rate=rate, **options)
         except (ValueError, TypeError) as error:
-            raise ZooError(f"{preset.file}: `training.optimizers.{key}`: {name}: {error}") from None
+            raise ZooError(f"{preset.file}: `{path}`: {config.name}: {error}") from None
     model.compile(**optimizers, **compile_args)
 
 
-def checked_weights(preset):
-    """The path of the preset's weights, once size and SHA-256 are those in weights.json."""
+def checked_weights(preset: Preset) -> Path:
+    """The path of the preset's weights, whose size and SHA-256 are those in weights.json.
+
+    Raises:
+        ZooError: No weights, no folder, or a file of another size or hash.
+    """
     record, path = preset.record(WEIGHTS_RECORD), preset.folder / WEIGHTS_FILE
     if record is None or not path.is_file():
         raise ZooError(
@@ -113,15 +152,23 @@ def checked_weights(preset):
         raise ZooError(
             f"{path} is truncated or replaced: {size} bytes, {record['bytes']} expected; reinstall or retrain"
         )
-    if sha256(path) != record["sha256"]:
+    if files.sha256(path) != record["sha256"]:
         raise ZooError(
             f"{path} is damaged or replaced: its SHA-256 is not that in {WEIGHTS_RECORD}; reinstall or retrain"
         )
     return path
 
 
-def load_weights(model, path):
-    """Loads a .weights.h5 file strictly: every variable must be there in its shape."""
+def load_weights(model: Any, path: PathLike) -> None:
+    """Loads a .weights.h5 file strictly: every variable must be there in its shape.
+
+    Args:
+        model: Model whose variables are set.
+        path: File to read.
+
+    Raises:
+        ZooError: No such file, or weights of another architecture.
+    """
     if not Path(path).is_file():
         raise ZooError(f"`weights` file {str(path)!r} does not exist")
     try:
@@ -131,78 +178,126 @@ def load_weights(model, path):
         raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {first_line}") from error
 
 
-def save(model, path, *, history=None, overwrite=False, weights_dtype="float32"):
+def save(
+    model: Any,
+    path: PathLike,
+    *,
+    history: list[dict[str, float]] | None = None,
+    overwrite: bool = False,
+    weights_dtype: str = "float32",
+    trained: dict[str, Any] | None = None,
+) -> None:
     """Saves a model as a preset folder, which `load(path)` reads back.
 
     Writes preset.yaml, model.weights.h5, weights.json and golden.npz. The folder is written aside and renamed when
-    complete: an interrupted save leaves what was there before.
+    complete: an interrupted save leaves the old one.
 
     Args:
-        model: A model from `load`, or one whose `preset` says how it is trained and measured.
-        path: The folder to write.
+        model: A model from `load`, or one with a `preset`.
+        path: Folder to write.
         history: Losses of every epoch of training, a list of dicts; written as history.json.
-        overwrite: Replace a folder that exists. Its measured numbers and card go: they were of other weights.
-        weights_dtype: "float32", or "float16" for a file of half the size, whose weights are rounded to 11 bits; they
-            are float32 again once loaded.
+        overwrite: Whether a folder that exists is replaced. Its measured numbers and its card are removed: they belong
+            to other weights.
+        weights_dtype: Type of the weights in the file: "float32", or "float16", which halves the file and rounds the
+            weights to 11 bits. They are float32 again once loaded.
+        trained: Record of the training (seconds, data, start) from `train`; written into weights.json. Weights that are
+            still those of the preset's folder keep the record and the history that are there.
 
     Raises:
-        ZooError: The folder exists, cannot be written, or the model has no preset.
+        ZooError: The folder exists or cannot be written, the model has no preset, or `weights_dtype` is another.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import keras_genzoo as gz
+        >>> folder = pathlib.Path(tempfile.mkdtemp(), "my_autoencoder")
+        >>> gz.save(gz.load("ae2d_mnist"), folder)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['golden.npz', 'history.json', 'model.weights.h5', 'preset.yaml', 'weights.json']
     """
     path = Path(path).expanduser().resolve()
     require_preset(model)
-    if weights_dtype not in ("float32", "float16"):
+    if weights_dtype not in _WEIGHTS_DTYPES:
         raise ZooError(f"`weights_dtype` must be 'float32' or 'float16'. Received: {weights_dtype!r}")
     if path.exists() and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
     if path.exists() and not (path / PRESET_FILE).is_file():
         raise ZooError(f"{path} exists and is no preset folder; give another path")
-    with written_aside(path) as folder:
+    came_from = origin.record(model.preset, dtype=model.dtype_policy.name) | (trained or {})
+    if trained is None and _has_stored_weights(model):
+        came_from = model.preset.record(WEIGHTS_RECORD).get("origin") or came_from
+        history = history or model.preset.record(HISTORY_FILE)
+    with files.folder_aside(path) as folder:
         config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
-        preset = model.preset.model_copy(update={"model": config})
-        (folder / PRESET_FILE).write_text(presets.dump(preset))
-        # Without optimizer state: a fresh twin is saved, not the compiled model.
+        config = {key: value for key, value in config.items() if value != _default(model, key)}
+        preset = model.preset.with_updates(model=config)
+        files.write_text(folder / PRESET_FILE, presets.dump(preset))
+        # The file holds no optimizer state, for the twin is not compiled.
         twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
+        twin.preset = preset
         twin.set_weights(model.get_weights())
         twin.save_weights(folder / WEIGHTS_FILE)
         _pack(folder / WEIGHTS_FILE, weights_dtype)
-        load_weights(twin, folder / WEIGHTS_FILE)  # what the stored example is an example of
-        np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))
+        load_weights(twin, folder / WEIGHTS_FILE)  # the stored example comes from the weights as the file rounds them
+        # NumPy's types take every keyword for `allow_pickle`.
+        np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))  # pyright: ignore[reportArgumentType]
         record = {
             "file": WEIGHTS_FILE,
-            "sha256": sha256(folder / WEIGHTS_FILE),
-            "bytes": (folder / WEIGHTS_FILE).stat().st_size,
+            "sha256": files.sha256(folder / WEIGHTS_FILE),
+            "bytes": files.size(folder / WEIGHTS_FILE),
             "parameters": parameter_count(model),
             "train_steps": int(model.train_steps.numpy()),
-            "versions": versions(),
+            "origin": came_from,
         }
-        (folder / WEIGHTS_RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        files.write_json(folder / WEIGHTS_RECORD, record)
         if history:
             epochs = [{key: float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
-            (folder / HISTORY_FILE).write_text(json.dumps(epochs) + "\n")
+            files.write_json(folder / HISTORY_FILE, epochs, indent=None)
+
+
+def _has_stored_weights(model: Any) -> bool:
+    """Whether the weights are still those in the folder that the model's preset came from."""
+    preset, steps = model.preset, int(model.train_steps.numpy())
+    record = preset.record(WEIGHTS_RECORD)
+    if record is None or record.get("train_steps") != steps or not (preset.folder / WEIGHTS_FILE).is_file():
+        return False
+    stored = build(preset)
+    load_weights(stored, preset.folder / WEIGHTS_FILE)
+    return all(map(np.array_equal, stored.get_weights(), model.get_weights()))
+
+
+def _default(model: Any, key: str) -> Any:
+    """The default of a constructor argument, as plain data; the class itself where it has none."""
+    parameter = inspect.signature(type(model)).parameters.get(key)
+    if parameter is None or parameter.default is parameter.empty:
+        return type(model)
+    return parts.plain(parameter.default)
 
 
 def _pack(path, dtype):
-    """Rewrites a weights file compressed, its float32 arrays as `dtype`; counters and random state stay as they are."""
-    aside = path.with_name(f".{path.name}")  # a new file: HDF5 does not give the space of a removed array back
+    """Rewrites a weights file compressed, its float32 arrays as `dtype`; counters and random state keep their types."""
 
     def copy(name, item):
         if isinstance(item, h5py.Dataset):
             array = item[()].astype(dtype) if item.dtype == "float32" else item[()]
-            # Bytes of a kind together (shuffle): signs and exponents repeat, digits do not.
-            options = {"compression": "gzip", "shuffle": True} if array.size > 256 else {}
-            new = packed.create_dataset(name, data=array, **options)
+            # Shuffling puts the first bytes of all numbers together: signs and exponents repeat, digits do not.
+            options = {"compression": "gzip", "shuffle": True} if array.size > _LEAST_PACKED else {}
+            copied = packed.create_dataset(name, data=array, **options)
         else:
-            new = packed.require_group(name)
-        new.attrs.update(item.attrs)
+            copied = packed.require_group(name)
+        copied.attrs.update(item.attrs)
 
-    with h5py.File(path) as plain, h5py.File(aside, "w") as packed:
+    # A second file: in one file HDF5 does not free the space of old arrays.
+    with files.aside(path) as temporary, h5py.File(path) as plain, h5py.File(temporary, "w") as packed:
         packed.attrs.update(plain.attrs)
         plain.visititems(copy)
-    os.replace(aside, path)
 
 
-def require_preset(model):
-    """The model's preset; a ZooError where it has none (a model built by hand, or from a .keras file)."""
+def require_preset(model: Any) -> Preset:
+    """The model's preset.
+
+    Raises:
+        ZooError: It has none: the model was built by hand, or read from a .keras file.
+    """
     preset = getattr(model, "preset", None)
     if preset is None:
         raise ZooError(
@@ -212,128 +307,58 @@ def require_preset(model):
     return preset
 
 
-def arrays(model, split, *, other=False, data_dir=None):
-    """A split of the data set the model's preset names, in the model's image shape: see `data.arrays`.
+def arrays(
+    model: Any, split: str, *, name: str | None = None, data_dir: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A split of the data set that the model's preset names, in the model's image shape: see `data.arrays`.
 
-    With `other`, of the second person of a face swap.
+    Args:
+        model: A model with a preset.
+        split: "train" or "test".
+        name: Name of another data set in its place; None: the preset's.
+        data_dir: Folder of data sets, see `data.load`.
+
+    Returns:
+        `(images, labels)`: uint8 images, or float32 in [0, 1], `(n, H, W, C)`; labels `(n,)`, or None.
+
+    Raises:
+        ZooError: The model has no preset, or the data set no such split.
     """
     config = require_preset(model).data
-    name = config.other if other else config.name
-    return data.arrays(name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize)
+    return data.arrays(
+        name or config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize
+    )
 
 
-def golden(model):
-    """Fixed inputs and what each endpoint makes of them: `<endpoint>/in/<name>` and `<endpoint>/out/<name>` arrays."""
+def golden(model: Any) -> dict[str, np.ndarray]:
+    """The stored example of a preset: fixed inputs of each endpoint, and its outputs.
+
+    Args:
+        model: A model with a preset.
+
+    Returns:
+        Arrays by name, `<endpoint>/in/<name>` and `<endpoint>/out/<name>`.
+    """
     rng = np.random.default_rng(0)
-    stored = {}
+    contract = models.asked(model.preset.family, "contract")(model)
+    examples = {}
     for name, endpoint in model.endpoints().items():
         inputs = {}
         for tensor in endpoint.inputs:
-            shape = (_GOLDEN_IMAGES, *tensor.shape[1:])
-            if len(shape) == 1:
-                value = np.arange(_GOLDEN_IMAGES)  # labels
-            elif len(shape) == 2:
-                value = rng.standard_normal(shape)
+            shape, kind = (_GOLDEN_IMAGES, *tensor.shape[1:]), contract[name].inputs[tensor.name].kind
+            if kind == "classes":
+                value = np.arange(_GOLDEN_IMAGES)
+            elif kind == "images":
+                value = rng.random(shape) < _INK  # images of 0 and 1: every likelihood takes them, and they pack well
             else:
-                value = rng.random(shape) < 0.2  # images of 0 and 1: every likelihood takes them, and they pack well
+                value = rng.standard_normal(shape)
             inputs[tensor.name] = value.astype(tensor.dtype)
-        stored.update({f"{name}/in/{key}": value for key, value in inputs.items()})
+        examples.update({f"{name}/in/{key}": value for key, value in inputs.items()})
         for key, output in model.run_endpoint(name, *inputs.values()).items():
-            stored[f"{name}/out/{key}"] = output.astype("float32")
-    return stored
+            examples[f"{name}/out/{key}"] = output.astype("float32")
+    return examples
 
 
-def parameter_count(model):
-    """Numbers in the networks a user runs: a GAN's averaged twin is not counted twice."""
+def parameter_count(model: Any) -> int:
+    """Count of the trainable numbers of a model; a network's averaged twin is not counted again."""
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-
-
-def sha256(path):
-    """Hex SHA-256 of a file, or of a folder: over the sorted names and hashes of its files."""
-    path = Path(path)
-    if path.is_dir():
-        parts = [f"{file.relative_to(path)} {sha256(file)}" for file in sorted(path.rglob("*")) if file.is_file()]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def versions():
-    """The versions that made a file, for its record."""
-    return {"keras_genzoo": __version__, "keras": keras.__version__}
-
-
-class written_aside:
-    """Context: a temporary folder beside `path` that takes its place when the block ends well, else disappears.
-
-    Raises ZooError where the parent cannot be written.
-    """
-
-    def __init__(self, path):
-        self.path = Path(path)
-
-    def __enter__(self):
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._aside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-        except OSError as error:
-            raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from None
-        self._aside.chmod(0o755)
-        return self._aside
-
-    def __exit__(self, kind, error, _):
-        try:
-            if kind is None:
-                put_in_place(self._aside, self.path)
-            elif issubclass(kind, OSError):
-                raise ZooError(f"Cannot write {self.path}: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(self._aside, ignore_errors=True)
-
-
-def put_in_place(new, target):
-    """Moves a finished file or folder to `target`; what was there goes only once the new one stands."""
-    old = target.with_name(f".{target.name}.replaced")
-    if old.exists() and target.exists():
-        _remove(old)  # of a process that was killed just before it would have done so
-    try:
-        if target.exists():
-            os.rename(target, old)
-        os.rename(new, target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            os.rename(old, target)
-        raise
-    _remove(old)
-
-
-def _remove(path):
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _check_part(spec, kinds, *, origin, prefix):
-    """A spec's `name` against the dict of its kinds, and its options against the signature found there."""
-    kind = spec.get("name")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ZooError(f"{origin}: `{prefix}name` must be one of {sorted(kinds)}. Received: {kind!r}")
-    options = {key: value for key, value in spec.items() if key != "name"}
-    hidden = ("image_shape", "latent_dim", "outputs", "feature_shape", "encode", "dtype")  # what the model decides
-    _bind(kinds[kind], options, origin=origin, prefix=prefix, hidden=hidden)
-
-
-def _bind(function, config, *, origin, prefix, hidden):
-    """`config` checked against a function's keyword arguments: names, types by annotation, nothing missing."""
-    fields = {}
-    for key, parameter in inspect.signature(function).parameters.items():
-        if key not in ("self", *hidden):
-            fields[key] = (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-    schema = pydantic.create_model(
-        "Arguments",
-        __config__=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()),
-        **fields,
-    )
-    bound = presets.validate(schema, config, origin=origin, prefix=prefix)
-    return {key: getattr(bound, key) for key in config}

@@ -1,10 +1,16 @@
-"""A small classifier: not a generative model, but the judge whose features and labels measure them."""
+"""A small classifier: no generative model, but the judge whose features and labels measure samples."""
+
+from typing import Annotated, Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
+from pydantic import Field
 
 from keras_genzoo import networks
-from keras_genzoo.models.base import ZooModel, check_count, check_spec
+from keras_genzoo.errors import ZooError
+from keras_genzoo.models.base import ImageShape, ZooModel
+from keras_genzoo.typing import ArrayLike, DType, Spec, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -13,27 +19,31 @@ class Classifier(ZooModel):
 
     Args:
         image_shape: `(height, width, channels)`.
-        n_classes: >= 2.
-        network: Spec of a network with a `features` output, e.g. `{"name": "cnn_classifier", ...}`; see `networks`.
+        n_classes: Number of classes, >= 2.
+        network: Spec of a network with an output `features`, such as "cnn_classifier" or "mlp_classifier"; see
+            `networks`.
         seed, dtype, name: See `ZooModel`.
     """
 
     LOSSES = ("loss", "accuracy")
+    PARTS: ClassVar = {"network": "network"}
+    CAN = frozenset({"classify"})
 
     def __init__(
         self,
         *,
-        image_shape: tuple[int, int, int] = (28, 28, 1),
-        n_classes: int,
-        network: dict,
+        image_shape: ImageShape = (28, 28, 1),
+        n_classes: Annotated[int, Field(ge=2)],
+        network: Spec,
         seed: int | None = None,
-        dtype=None,
+        dtype: DType = None,
         name: str | None = "classifier",
     ):
         super().__init__(image_shape=image_shape, seed=seed, dtype=dtype, name=name)
-        self._config = {"n_classes": check_count(n_classes, "n_classes"), "network": check_spec(network)}
+        self.configure(locals())
         self.network = networks.build(
             network,
+            key="network",
             name="network",
             dtype=self.dtype_policy,
             image_shape=self.image_shape,
@@ -41,11 +51,19 @@ class Classifier(ZooModel):
         )
         self.build()
 
-    def call(self, images, training=False):
-        """Class logits, `(n, n_classes)` float32."""
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
+        """Logits of the classes.
+
+        Args:
+            images: Images, `(n, H, W, C)`, in [0, 1].
+            training: Whether dropout and batch statistics are on.
+
+        Returns:
+            `(n, n_classes)` float32.
+        """
         return self.network(images, training=training)["logits"]
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y = self._images_and_labels(data)
         loss, accuracy = self.minimize(
             self.optimizer, lambda: self._loss(x, y, training=True), self.trainable_variables
@@ -53,7 +71,7 @@ class Classifier(ZooModel):
         self.train_steps.assign_add(1)
         return self.track(loss=loss, accuracy=accuracy)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Tensor]:
         loss, accuracy = self._loss(*self._images_and_labels(data), training=False)
         return self.track(loss=loss, accuracy=accuracy)
 
@@ -66,18 +84,20 @@ class Classifier(ZooModel):
     def _images_and_labels(data):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         if y is None:
-            raise ValueError(
-                "A classifier trains on (images, labels). Received images only; load data with labels=True"
-            )
+            raise ZooError("A classifier trains on (images, labels). Received images only; load data with labels=True")
         return x, y
 
-    def endpoints(self):
+    def endpoints(self) -> dict[str, keras.Model]:
         images = self.network.inputs[0]
         return {"classify": keras.Model(images, self.network(images), name="classify")}
 
-    def classify(self, images):
-        """`{"features": (n, units), "logits": (n, n_classes)}` float32 of images in [0, 1]."""
-        return self.run_endpoint("classify", self.check_images(images))
+    def classify(self, images: ArrayLike) -> dict[str, np.ndarray]:
+        """Features and logits of images `(n, H, W, C)` in [0, 1].
 
-    def get_config(self):
-        return {**super().get_config(), **self._config}
+        Returns:
+            `{"features": (n, units), "logits": (n, n_classes)}`, float32.
+
+        Raises:
+            ZooError: Bad images.
+        """
+        return self.run_endpoint("classify", self.check_images(images))

@@ -1,0 +1,309 @@
+"""Name -> `tf.data` of images in [0, 1].
+
+A data set is a source: a function to which a name in `SOURCES` refers. MNIST is bundled, "folder:PATH" is a folder of
+image files, and `made` generates a few sets. Any other name is one of TensorFlow Datasets. `stream` can begin at any
+epoch, so that a resumed run sees the batches of an unbroken one.
+"""
+
+import importlib
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.data import pipeline
+from keras_genzoo.data.folder import PREFIX as FOLDER
+from keras_genzoo.errors import ZooError, did_you_mean
+from keras_genzoo.registry import Registry
+from keras_genzoo.typing import PathLike
+
+_HERE = "keras_genzoo.data"
+_ROOMS = ("bundled", "folder", "made", "pipeline", "rendered", "tfds")
+# A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`. Images are uint8, or
+# float32 in [0, 1], `(n, H, W, C)`; labels are int64 `(n,)`, or None. A key that ends with ":" is the start of names.
+SOURCES = Registry(
+    "data set",
+    {
+        "mnist": f"{_HERE}.bundled:mnist",
+        "binarized_mnist": f"{_HERE}.bundled:static_mnist",
+        "ring2d": f"{_HERE}.made:mixture",
+        "grid2d": f"{_HERE}.made:mixture",
+        "stacked_mnist": f"{_HERE}.made:stacked_mnist",
+        "rendered_faces_a": f"{_HERE}.rendered:arrays",
+        "rendered_faces_b": f"{_HERE}.rendered:arrays",
+        FOLDER: f"{_HERE}.folder:arrays",
+    },
+    group="keras_genzoo.sources",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    batch_size: int = 128,
+    binarize: str | None = None,
+    labels: bool = False,
+    shuffle: bool | None = None,
+    seed: int = 0,
+    drop_remainder: bool = False,
+    data_dir: PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+) -> tf.data.Dataset:
+    """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
+
+    Args:
+        name: Name of the data set: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `made`);
+            "rendered_faces_a" or "rendered_faces_b", two people who do not exist; an image data set of TFDS, such as
+            "fashion_mnist" or "binarized_mnist" (the static binarisation of Larochelle & Murray); "folder:PATH", every
+            PNG, JPEG and WebP below PATH, of any size and channels; or a source of another package, see `SOURCES`.
+        split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/` and
+            `test/` where it has both; else about a tenth of its files, chosen by their names alone, is "test".
+        batch_size: Number of images per batch, >= 1.
+        binarize: Kind of binarisation: None for none, or "dynamic": each pixel is 1 with the probability of its grey
+            value (Salakhutdinov & Murray 2008). Shuffled images are drawn anew every epoch; others are drawn once, from
+            `seed`, whatever the batch size.
+        labels: Whether batches are `(images, labels)` instead of images.
+        shuffle: Whether every epoch has a new order; None: only in "train".
+        seed: Seed of shuffling and binarisation, >= 0.
+        drop_remainder: Whether a last, smaller batch is left out.
+        data_dir: Folder of data sets for machines without a data host: `data_dir/NAME/` holds the original files, or
+            those that TFDS prepared. None: $KERAS_GENZOO_DATA.
+        image_shape: Shape of the result for a folder or rendered faces, `(height, width, channels)` with 1 or 3
+            channels. None: other data sets have a shape of their own.
+        resize: Way to fit a folder's images to the shape: "crop" scales an image until it covers the shape and cuts out
+            the middle; "pad" scales it until it fits and pads with black; "stretch" scales each side on its own.
+
+    Returns:
+        A dataset of float32 `(batch, H, W, C)` in [0, 1]; with labels, also int64 `(batch,)`.
+
+    Raises:
+        ZooError: A bad argument, an unknown name or split, or a damaged file.
+        MissingDataError: The data set is not here and cannot be fetched.
+
+    Example:
+        >>> import keras_genzoo as gz
+        >>> train = gz.data.load("mnist", "train", binarize="dynamic", batch_size=64)
+        >>> tuple(next(iter(train)).shape)
+        (64, 28, 28, 1)
+    """
+    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize)
+    shuffle = split == "train" if shuffle is None else shuffle
+    if binarize == "dynamic" and not shuffle:
+        images, binarize = binarize_fixed(images, seed=seed), None
+    if shuffle:
+        # The epochs are counted, not drawn: Dataset.random would mix TensorFlow's global seed in.
+        counter = itertools.count()
+        epochs = tf.data.Dataset.from_generator(lambda: [next(counter)], output_signature=tf.TensorSpec((), "int64"))
+    else:
+        epochs = tf.data.Dataset.range(1)
+    batches = pipeline.batches(
+        images,
+        targets if labels else None,
+        epochs,
+        batch_size=batch_size,
+        binarize=binarize,
+        shuffle=shuffle,
+        seed=seed,
+        drop_remainder=drop_remainder,
+    )
+    n = len(images)
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(n // batch_size if drop_remainder else -(-n // batch_size))
+    )
+
+
+def stream(
+    name: str | Sequence[str],
+    *,
+    batch_size: int,
+    binarize: str | None = None,
+    labels: bool = False,
+    seed: int = 0,
+    first_epoch: int = 0,
+    data_dir: PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+    n_held_out: int = 0,
+    targets: Sequence[np.ndarray] | None = None,
+) -> tuple[tf.data.Dataset, int]:
+    """The training split without end, in full batches: for runs that can be resumed.
+
+    Epoch e is the same whether the stream began at 0 or at e. Fewer images than `batch_size` make one batch.
+
+    Args:
+        name: Name of a data set; or names of several, whose batches come side by side, each in an order of its own. An
+            epoch then has as many batches as the smallest set fills.
+        batch_size: Number of images per batch, >= 1.
+        binarize, labels, seed, data_dir, image_shape, resize: As in `load`.
+        first_epoch: Epoch to begin with, >= 0.
+        n_held_out: Number of images at the end of each set that are left out, >= 0.
+        targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
+
+    Returns:
+        `(dataset, batches per epoch)`.
+
+    Raises:
+        ZooError: A bad argument, or all images are held out.
+        MissingDataError: A data set is not here and cannot be fetched.
+    """
+    if labels and targets is not None:
+        raise ZooError("Images go with `labels` or with `targets`, not with both")
+    names = (name,) if isinstance(name, str) else tuple(name)
+    sets = []
+    for i, part in enumerate(names):
+        images, rows = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
+        rows = targets[i] if targets is not None else rows if labels else None
+        if n_held_out >= len(images):
+            raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
+        remaining = slice(len(images) - n_held_out)
+        sets.append((images[remaining], None if rows is None else rows[remaining]))
+    fewest = min(len(images) for images, _ in sets)
+    batch_size = min(batch_size, fewest)
+    streams = [
+        pipeline.batches(
+            images,
+            rows,
+            tf.data.Dataset.counter(start=first_epoch),
+            batch_size=batch_size,
+            binarize=binarize,
+            shuffle=True,
+            seed=seed + i,
+            drop_remainder=True,
+            n_batches=fewest // batch_size,
+        )
+        for i, (images, rows) in enumerate(sets)
+    ]
+    return streams[0] if isinstance(name, str) else tf.data.Dataset.zip(tuple(streams)), fewest // batch_size
+
+
+def arrays(
+    name: str,
+    split: str,
+    *,
+    data_dir: PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A split in memory.
+
+    Args:
+        name, split, data_dir, image_shape, resize: As in `load`.
+
+    Returns:
+        `(images, labels)`: uint8 `(n, H, W, C)`, or float32 in [0, 1] for points; int64 `(n,)`, or None where the set
+        has no labels. The labels of a folder are its subfolders in the order of their names, if each image is in one.
+
+    Raises:
+        ZooError: Unknown name or split, or a damaged file.
+        MissingDataError: The data set is not here and cannot be fetched.
+    """
+    source = _source(str(name))
+    images, labels = source(str(name), split, data_dir=data_directory(data_dir), image_shape=image_shape, resize=resize)
+    for array in (images, labels):  # read-only, because all callers share them
+        if array is not None:
+            array.setflags(write=False)
+    return images, labels
+
+
+def register(name: str, source: Any) -> None:
+    """Adds a data set for this process; an installed package does so by an entry point of "keras_genzoo.sources".
+
+    Args:
+        name: Name of the data set; one that ends with ":" is the start of names.
+        source: Function, or "module:function", see `SOURCES`.
+
+    Raises:
+        ZooError: The name is taken.
+    """
+    SOURCES.register(name, source)
+
+
+def full_name(name: str) -> str:
+    """The name with a folder's path made absolute: it still names the folder from elsewhere."""
+    if not name.startswith(FOLDER):
+        return name
+    path = name.removeprefix(FOLDER)
+    return FOLDER + (str(Path(path).expanduser().resolve()) if path else "")
+
+
+def data_directory(data_dir: PathLike | None) -> str | None:
+    """The folder of data sets as text, from the argument or else from $KERAS_GENZOO_DATA; None where both are empty."""
+    data_dir = data_dir or os.environ.get("KERAS_GENZOO_DATA")
+    return str(data_dir) if data_dir else None
+
+
+def binarize_fixed(images: np.ndarray, *, seed: int) -> np.ndarray:
+    """Binarises images once: each pixel becomes 255 with the probability of its grey value, else 0.
+
+    The result is a function of images and seed alone (NumPy's PCG64). Every protocol with a fixed test set uses it.
+
+    Args:
+        images: uint8 images of any shape.
+        seed: Seed of the draws, >= 0.
+
+    Returns:
+        uint8 images of the same shape.
+    """
+    draws = np.random.default_rng(seed).random(images.shape, dtype="float32")
+    return np.where(draws < images.astype("float32") / 255, 255, 0).astype("uint8")
+
+
+def as_seen(pixels: np.ndarray, *, binarize: str | None, seed: int = 0) -> np.ndarray:
+    """Images as a model trained with `binarize` takes them.
+
+    Args:
+        pixels: Images of `arrays`, `(n, H, W, C)`.
+        binarize: Kind of binarisation in training, see `load`; None: none.
+        seed: Seed of the binarisation, which is drawn once.
+
+    Returns:
+        `(n, H, W, C)` float32, in [0, 1].
+    """
+    return to_unit(binarize_fixed(pixels, seed=seed) if binarize else pixels)
+
+
+def to_unit(images: np.ndarray) -> np.ndarray:
+    """Images of `arrays` as float32 in [0, 1]; those that are not uint8 have this form already."""
+    return images.astype("float32") / 255 if images.dtype == "uint8" else images
+
+
+def _source(name):
+    """The source of a name: that of the name itself, that of its start, or TensorFlow Datasets."""
+    if name in SOURCES:
+        return SOURCES.get(name)
+    start = name.partition(":")[0] + ":"
+    if start != f"{name}:" and start in SOURCES:
+        return SOURCES.get(start)
+    from keras_genzoo.data import tfds
+
+    tfds_names = tfds.names()
+    if name not in tfds_names:
+        hint = f" For a folder of images, write {FOLDER}{name}" if Path(name).is_dir() else ""
+        raise ZooError(f"Unknown data set {name!r}. {did_you_mean(name, [*tfds_names, *SOURCES])}{hint}")
+    return tfds.arrays
+
+
+def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize):
+    """`arrays`, after a check of the arguments that do not go into it."""
+    if binarize not in (None, "dynamic"):
+        raise ZooError(f"`binarize` must be None or 'dynamic'. Received: {binarize!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
+    images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize)
+    if labels and targets is None:
+        raise ZooError(f"{name} has no labels. Received: labels=True")
+    if binarize and images.dtype != "uint8":
+        raise ZooError(f"The images of {name} have no grey levels to binarise. Received: binarize={binarize!r}")
+    return images, targets

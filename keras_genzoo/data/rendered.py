@@ -1,0 +1,92 @@
+"""Two people who do not exist, rendered with ICT-FaceKit in the same poses: images, landmarks and poses."""
+
+import functools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_genzoo.data import folder
+from keras_genzoo.errors import MissingDataError, ZooError
+
+PEOPLE = {"rendered_faces_a": "a", "rendered_faces_b": "b"}  # data set -> person
+_FILE = Path("faces", "faces_ab.npz")  # in the folder of data sets
+_SIDE = 96  # pixels along each side of an image in the file
+
+
+def arrays(
+    name: str, split: str, *, data_dir: str | None, image_shape: tuple[int, int, int] | None, **_: Any
+) -> tuple[np.ndarray, None]:
+    """Images of one person.
+
+    Args:
+        name: Key of `PEOPLE`.
+        split: "train" or "test".
+        data_dir: Folder of data sets; None: there is none.
+        image_shape: Shape to which images are stretched, `(H, W, 3)`; None: the shape in the file.
+
+    Returns:
+        `(images, None)`: uint8 `(n, H, W, 3)`, and no labels.
+
+    Raises:
+        ZooError: No such split, or a damaged file.
+        MissingDataError: The file is not here.
+    """
+    shape = tuple(image_shape) if image_shape else None
+    return _images(_file(name, split, data_dir), PEOPLE[name], split, shape), None
+
+
+def marks(
+    name: str, split: str, *, data_dir: str | None, image_shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks and poses of the images of `arrays(name, split)`.
+
+    Args:
+        name: Key of `PEOPLE`.
+        split: "train" or "test".
+        data_dir: Folder of data sets; None: there is none.
+        image_shape: Shape of the images, `(H, W, C)`.
+
+    Returns:
+        `(landmarks, pose)` float32: 68 landmarks in iBUG order, `(n, 68, 2)`, x and y in pixels of images of
+        `image_shape`; and yaw, pitch and roll in degrees, `(n, 3)`. Image i of the test splits of both people has the
+        same pose.
+
+    Raises:
+        ZooError: No such split.
+        MissingDataError: The file is not here.
+    """
+    with np.load(_file(name, split, data_dir)) as stored:
+        key = f"{split}_{PEOPLE[name]}"
+        landmarks, pose = (stored[f"{key}_{mark}"].astype("float32") for mark in ("landmarks68", "pose"))
+    scale = np.array([image_shape[1], image_shape[0]], "float32") / _SIDE
+    return (landmarks + 0.5) * scale - 0.5, np.degrees(pose)
+
+
+def _file(name, split, data_dir):
+    """The file of the rendered people, once it is here and the split is one of its."""
+    if split not in ("train", "test"):
+        raise ZooError(f"{name} has the splits train, test. Received: {split!r}")
+    path = Path(data_dir or "DIR", _FILE)
+    if data_dir is None or not path.is_file():
+        raise MissingDataError(
+            f"Data set {name!r} is missing; looked for {path}. It is rendered, not downloaded: put faces_ab.npz "
+            "there, and set KERAS_GENZOO_DATA=DIR or give --data-dir"
+        )
+    return str(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _images(path, person, split, image_shape):
+    """The images of one person and split."""
+    from PIL import Image
+
+    try:
+        with np.load(path) as stored:
+            images = stored[f"{split}_{person}"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
+    if image_shape and image_shape != images.shape[1:]:
+        images = np.stack([folder.fitted(Image.fromarray(image), image_shape, "stretch") for image in images])
+    return images

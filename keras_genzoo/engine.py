@@ -1,0 +1,175 @@
+"""The engine, which is TensorFlow: gradients, compiled functions, replicas, devices.
+
+A second engine gives the same names other bodies. A training step needs three of them: `value_and_gradients`,
+`input_gradient` and `cond`. A functional engine also has to thread the variables' values through `train_step`;
+`Trainable` is the place for that.
+
+The end of the module holds the private attributes of Keras that the zoo needs. A new release of Keras may change them;
+then this module and its test change, and no other.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo.typing import Tensor
+
+# Type of step counters: TensorFlow keeps an int32 in the processor's memory, which XLA does not reach.
+COUNTER_DTYPE = "int64"
+_EVALUATED_BY_FIT = "_use_cached_eval_dataset"  # private keyword that `fit` adds when it calls `evaluate` itself
+
+
+class Trainable:
+    """Base of models that train by `value_and_gradients`. TensorFlow's variables need nothing more.
+
+    A functional engine overrides `train_step(state, data)` here and opens a `keras.StatelessScope` around the family's
+    own step.
+    """
+
+
+def value_and_gradients(function: Callable[[], tuple[Tensor, Any]], variables: Sequence) -> tuple[Any, list[Tensor]]:
+    """The gradients of a function's scalar, and the function's other result: the only tape over variables.
+
+    Args:
+        function: `() -> (scalar, rest)`.
+        variables: The Keras variables to differentiate by.
+
+    Returns:
+        `(rest, gradients)`, the gradients in the order of the variables.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        for variable in variables:
+            tape.watch(variable.value)
+        scalar, rest = function()
+    return rest, tape.gradient(scalar, [variable.value for variable in variables])
+
+
+def input_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The values of a function and the gradient of their sum with respect to its input.
+
+    Each example gets the gradient of its own value where no layer mixes examples. Inside `value_and_gradients` the
+    gradient is differentiated once more.
+
+    Args:
+        function: `(batch, ...) -> (batch,)`.
+        x: Input, `(batch, ...)`.
+
+    Returns:
+        `(values, gradient)`: `(batch,)`, and the shape of `x`.
+    """
+    x = ops.cast(x, "float32")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        values = function(x)
+        total = ops.sum(values)  # inside the tape, or there would be nothing to differentiate
+    return values, tape.gradient(total, x)
+
+
+def cond(predicate: Tensor, step: Callable[[], Tensor], otherwise: Callable[[], Tensor]) -> Tensor:
+    """A choice between two steps inside a compiled function; a step may assign to variables.
+
+    Args:
+        predicate: Boolean scalar.
+        step: Function to call where the predicate is true.
+        otherwise: Function to call where it is false; it returns tensors of the same shapes.
+
+    Returns:
+        The result of the step that was called.
+    """
+    return ops.cond(predicate, step, otherwise)
+
+
+def jit(function: Callable) -> Callable:
+    """The function compiled for tensors; a new batch size does not compile it anew."""
+    return tf.function(function, reduce_retracing=True)
+
+
+def tensor(value: Any, dtype: str | None = None) -> Tensor:
+    """A NumPy array as a tensor.
+
+    Args:
+        value: Array, number, or nested sequence of numbers.
+        dtype: Type of the tensor; None: the array's.
+
+    Returns:
+        A tensor on the engine's default device.
+    """
+    return tf.constant(value, dtype)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of the engine."""
+    return isinstance(value, tf.Tensor)
+
+
+def is_dataset(value: Any) -> bool:
+    """Whether a value is a `tf.data.Dataset`."""
+    return isinstance(value, tf.data.Dataset)
+
+
+def replicas() -> int:
+    """The number of devices that train in step, each on its share of a batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def has_gpu() -> bool:
+    """Whether the engine sees a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def gpu_name() -> str | None:
+    """The name of the first GPU; None where the engine sees none."""
+    devices = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU") if devices else None
+
+
+def versions() -> dict[str, str]:
+    """The versions of the engine and of Keras."""
+    return {"keras": keras.__version__, "tensorflow": tf.__version__}
+
+
+@contextlib.contextmanager
+def whole_float32() -> Iterator[None]:
+    """Context without TensorFloat-32, whose 10 bits a GPU multiplies in by default: a card's numbers are float32's."""
+    setting = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(setting)
+
+
+def use_one_core() -> None:
+    """Holds this process to one core, before its first operation."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+# === Keras' private attributes ===
+
+
+def is_called_by_fit(arguments: dict[str, Any]) -> bool:
+    """Whether the keyword arguments of `evaluate` come from Keras' own call inside `fit`."""
+    return _EVALUATED_BY_FIT in arguments
+
+
+def random_states(model: keras.Model) -> list:
+    """The states of the seed generators in a model's layers; Keras does not save them with the weights."""
+    return [
+        generator.state for layer in model._flatten_layers() for generator in getattr(layer, "_seed_generators", ())
+    ]
+
+
+def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> Any:
+    """An optimizer's learning rate as it was given: a variable or a schedule. `learning_rate` would be its value."""
+    return optimizer._learning_rate
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A tensor or a variable as a NumPy array."""
+    return ops.convert_to_numpy(value)

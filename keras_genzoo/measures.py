@@ -1,0 +1,224 @@
+"""Measures that several families share: reconstructions, probes of codes, and samples before a judge."""
+
+import hashlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from keras_genzoo import data, judges, metrics, zoo
+from keras_genzoo.evaluation import Test
+from keras_genzoo.progress import working
+
+_LEAST_PROBED = 100  # number of training images that probes need
+_LEAST_ACTIVITY = 1e-3  # share of the test images below which a unit is silent
+_N_NEIGHBOURS = 5  # neighbours of an image in precision and recall
+# Results of probes on pixels and on PCA, which are the same for every preset of a data set and a size.
+_BASELINES: dict[tuple, Any] = {}
+
+
+def reconstruction(model: Any, test: Test) -> list[dict]:
+    """Squared error and PSNR of reconstructions, beside PCA of the code's size.
+
+    Args:
+        model: A model that reconstructs.
+        test: The test.
+
+    Returns:
+        Rows of metrics.json.
+    """
+    images = test.images
+    reconstructions = model.reconstruct(images)
+    squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
+    train = data.to_unit(zoo.arrays(model, "train", data_dir=test.data_dir)[0])
+    rows = [
+        test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
+        test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
+    ]
+    d = model.latent_dim
+    if d < train[0].size:  # else PCA has no error
+        value = metrics.pca_squared_error(train, images, n_components=d)
+        protocol = f"PCA with {d} components fitted on the training images: the linear code of that size"
+        rows.append(test.row("pca_squared_error", value, "per image", protocol))
+    return rows
+
+
+def probes(model: Any, test: Test) -> list[dict]:
+    """Test errors of simple classifiers on the codes, beside raw pixels and PCA of the same size.
+
+    Args:
+        model: A model with codes.
+        test: The test.
+
+    Returns:
+        Rows of metrics.json; none without labels, without scikit-learn or with too few images.
+    """
+    if test.labels is None:
+        return []
+    if not metrics.scikit_learn_is_here():
+        warnings.warn("The codes were not probed: pip install 'keras-genzoo[probes]'", stacklevel=2)
+        return []
+    pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
+    n = test.protocol.n_probe_images
+    if labels is None or min(n, len(pixels)) < _LEAST_PROBED or len(np.unique(labels[:n])) < 2:
+        warnings.warn(f"The codes were not probed: that takes {_LEAST_PROBED} images of two classes", stacklevel=2)
+        return []
+    labels = labels[:n]
+    images = (data.to_unit(pixels[:n]), test.images)  # images to train the probes on, and images to test them on
+    flat_images = [x.reshape(len(x), -1) for x in images]
+    mean, basis = metrics.pca(images[0], n_components=model.latent_dim)
+    features = {
+        "code": [model.codes(x) for x in images],
+        "pca": [(x - mean) @ basis for x in flat_images],
+        "pixels": flat_images,
+    }
+    is_active = features["code"][1] != 0
+    n_silent = int(np.sum(is_active.mean(0) < _LEAST_ACTIVITY))
+    rows = [
+        test.row("active_fraction", is_active.mean(), "", "of the code's numbers, not 0"),
+        test.row("silent_units", n_silent, f"of {model.latent_dim}", "not 0 for less than 1 in 1,000"),
+    ]
+    for name, (train_features, test_features) in features.items():
+        key = (name, *map(_digest, (train_features, test_features, labels, test.labels)))
+        with working(f"probing {name}", verbose=test.verbose):
+            result = _BASELINES.get(key) or _probe(train_features, test_features, labels, test.labels)
+        if name != "code":
+            _BASELINES[key] = result
+        linear, c, knn = result
+        prefix = "" if name == "code" else f"{name}_"
+        source = f"on {name} ({train_features.shape[1]} numbers) of {len(train_features):,} training images"
+        rows += [
+            test.row(f"{prefix}linear_probe_error", linear, "", f"logistic regression {source}, C={c:g}"),
+            test.row(f"{prefix}knn_error", knn, "", f"5 nearest neighbours {source}"),
+        ]
+    return rows
+
+
+def _digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array).data).digest()
+
+
+def _probe(
+    train: np.ndarray, test: np.ndarray, train_labels: np.ndarray, test_labels: np.ndarray
+) -> tuple[float, float, float]:
+    """`(error of logistic regression, its C, error of nearest neighbours)` on features `(n, d)`."""
+    linear, c = metrics.linear_probe_error(train, test, train_labels=train_labels, test_labels=test_labels)
+    knn = metrics.knn_error(train, test, train_labels=train_labels, test_labels=test_labels)
+    return linear, c, knn
+
+
+class Judged:
+    """Samples of a model and real images, both classified by the judge of the data set.
+
+    Args:
+        model: A model that samples.
+        test: The test.
+
+    Attributes:
+        n: Number of samples.
+        judge: The classifier.
+        real, train, fake: Features and logits of test images, of training images and of samples.
+    """
+
+    def __init__(self, model: Any, test: Test):
+        self.model, self.test = model, test
+        self.n, self.seed = test.protocol.n_samples, test.protocol.seed
+        self.train_pixels = zoo.arrays(model, "train", data_dir=test.data_dir)[0]
+        indices = np.random.default_rng(self.seed).permutation(len(self.train_pixels))[: self.n]
+        with working(f"judging {self.n} samples", verbose=test.verbose):
+            self.judge = judges.load(test.preset.data.name)
+            self.real = self.judge.classify(data.to_unit(test.pixels))
+            self.train = self.judge.classify(data.to_unit(self.train_pixels[indices]))
+            self.fake = self.judge.classify(model.sample(self.n, seed=self.seed))
+        self.judged_by = f"features of {judges.signature(self.judge)}, not Inception-FID"
+
+    @property
+    def n_classes(self) -> int:
+        """Number of the judge's classes."""
+        return self.fake["logits"].shape[1]
+
+    def distances(self, judged: dict, suffix: str, images: str) -> list[dict]:
+        """Frechet and kernel distance of judged images to the test images.
+
+        Args:
+            judged: Features and logits of the images.
+            suffix: End of the metrics' names.
+            images: Name of the images in the protocol.
+
+        Returns:
+            Rows of metrics.json.
+        """
+        rows = []
+        for metric in ("frechet_distance", "kernel_distance"):
+            value = getattr(metrics, metric)(self.real["features"], judged["features"])
+            protocol = f"{self.judged_by}; {self.n} {images} vs {len(self.test.pixels)} test images"
+            rows.append(self.test.row(f"{metric}{suffix}", value, "", protocol, n=self.n))
+        return rows
+
+    def neighbours(self, judged: dict, suffix: str, images: str) -> list[dict]:
+        """Precision, recall, density and coverage of judged images.
+
+        Args:
+            judged: Features and logits of the images.
+            suffix: End of the metrics' names.
+            images: Name of the images in the protocol.
+
+        Returns:
+            Rows of metrics.json.
+        """
+        k = min(_N_NEIGHBOURS, self.n - 1, len(self.test.pixels) - 1)
+        values = metrics.precision_recall(self.real["features"], judged["features"], n_neighbors=k)
+        protocol = f"{self.judged_by}; {self.n} {images}, {len(self.test.pixels)} test images, {k} nearest neighbours"
+        return [self.test.row(f"{metric}{suffix}", value, "", protocol, n=self.n) for metric, value in values.items()]
+
+    def rows(self) -> list[dict]:
+        """All rows: distances, neighbours, classes."""
+        return [
+            *self.distances(self.fake, "", "samples"),
+            *self.distances(self.train, "_floor", "training images"),
+            *self.neighbours(self.fake, "", "samples"),
+            *self.neighbours(self.train, "_of_train", "training images: what to expect of perfect samples"),
+            *self.classes(),
+        ]
+
+    def classes(self) -> list[dict]:
+        """Classes of the samples by the judge; for a conditional model also how often they are the requested ones."""
+        test, n, k, name = self.test, self.n, self.n_classes, self.judge.preset.name
+        if test.labels is None:
+            return []
+        predictions = self.fake["logits"].argmax(1)
+        kl = metrics.label_histogram_kl(predictions, reference=test.labels, n_classes=k)
+        rows = [
+            test.row("classes_covered", len(np.unique(predictions)), f"of {k}",
+                     f"classes {name} sees among the samples", n=n),
+            test.row("label_histogram_kl", kl, "nats", f"KL(classes {name} sees || labels of the test images)", n=n),
+        ]  # fmt: skip
+        if self.model.is_conditional:
+            classes = self.model.classes_in_turn(n)  # the requests of `sample` without labels
+            accuracy = np.mean(predictions == classes)
+            rows.append(
+                test.row("class_accuracy", accuracy, "", f"samples in which {name} sees the class asked for", n=n)
+            )
+            ratios = metrics.class_diversity(
+                self.real["features"], self.fake["features"],
+                real_labels=test.labels, fake_labels=classes, n_classes=k,
+            )  # fmt: skip
+            for metric, c in (("least", np.nanargmin(ratios)), ("greatest", np.nanargmax(ratios))):
+                protocol = (
+                    f"of all classes, that of {c}: spread of its samples over that of its test images; {self.judged_by}"
+                )
+                rows.append(test.row(f"{metric}_class_diversity", ratios[c], "", protocol, n=n))
+        return rows
+
+
+def samples(model: Any, test: Test) -> list[dict]:
+    """Samples of a model, measured by the judge of its data set.
+
+    Args:
+        model: A model that samples.
+        test: The test.
+
+    Returns:
+        Rows of metrics.json; none where the data set has no judge.
+    """
+    return Judged(model, test).rows() if judges.knows(test.preset.data.name) else []

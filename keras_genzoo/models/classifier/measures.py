@@ -1,0 +1,22 @@
+"""Measures of a classifier for `evaluate`."""
+
+from typing import Any
+
+from keras_genzoo.evaluation import Test
+
+
+def classification(model: Any, test: Test) -> list[dict[str, Any]]:
+    """Share of the test images that are classified right.
+
+    Args:
+        model: A `Classifier` of a preset.
+        test: The test.
+
+    Returns:
+        Rows of metrics.json.
+    """
+    is_right = model.classify(test.images)["logits"].argmax(1) == test.labels
+    return [test.row("accuracy", is_right.mean(), "", "fraction of test images classified right")]
+
+
+MEASURES = [classification]
