@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint cards benchmark clean
+.PHONY: demo test nightly lint cards benchmark clean
 
 # A venv made once and again only when the dependencies change.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -18,9 +18,14 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
+# What takes longer: every export, every number, every first epoch. `make nightly SHARD=2/5` runs the second fifth.
+nightly: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m nightly $(if $(SHARD),--shard $(SHARD))
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The generated tables in the cards and the README, from preset.yaml, metrics.json and the benchmark's results.
 cards: $(VENV)/.installed

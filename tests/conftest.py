@@ -1,122 +1,34 @@
-"""What the tests share: tiny models, one per family and more for what a family can be, and real MNIST images."""
+"""What every test run has: a random state of its own for each test, tiny models, real images, and shards of a night."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command has it: the same sums, and sooner
 
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # beside other workers: threads of TensorFlow that wait for each other burn time
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gc
+import hashlib
+import random
+import sys
+
+import hypothesis
 import pytest
+from helpers import TinyModels
 
-TINY = {
-    "autoencoder": {
-        "latent_dim": 4,
-        "encoder": {"name": "mlp_encoder", "units": [32], "activation": "relu"},
-        "decoder": {"name": "mlp_decoder", "units": [32], "activation": "relu"},
-    },
-    "vae": {
-        "latent_dim": 4,
-        "encoder": {"name": "conv_encoder", "filters": [4, 8]},
-        "decoder": {"name": "conv_decoder", "filters": [8, 4]},
-    },
-    "gan": {
-        "latent_dim": 4,
-        "generator": {"name": "dcgan_generator", "filters": [8, 4], "kernel_size": 4},
-        "discriminator": {"name": "dcgan_discriminator", "filters": [4, 8], "kernel_size": 4},
-    },
-    "face_swap": {
-        "image_shape": (28, 28, 1),
-        "latent_dim": 4,
-        "encoder": {"name": "face_encoder", "filters": [4, 8], "channels": 4},
-        "decoder": {"name": "face_decoder", "filters": [4]},
-        "n_factors": 3,
-    },
-    "classifier": {
-        "n_classes": 10,
-        "network": {"name": "cnn_classifier", "filters": [4, 8], "units": 8, "dropout": 0.1},
-    },
-}
-_UNNORMED = {"name": "dcgan_discriminator", "filters": [4, 8], "kernel_size": 4, "norm": "none"}
-# What a family becomes with other parts: name -> family and the options that make it.
-VARIANTS = {
-    "vae with a flow prior and posterior, iwae": (
-        "vae",
-        {
-            "prior": {"name": "realnvp", "n_layers": 2, "units": [8]},
-            "posterior": {"name": "flow", "n_layers": 2, "units": [8], "context_dim": 3},
-            "objective": "iwae",
-            "n_draws": 3,
-        },
-    ),
-    "vae with a vamp prior, learned sigma": (
-        "vae",
-        {"prior": {"name": "vamp", "n_components": 3}, "likelihood": "gaussian", "sigma": "learned"},
-    ),
-    "vae of two levels": (
-        "vae",
-        {
-            "prior": {
-                "name": "hierarchical",
-                "top_dim": 2,
-                "units": [8],
-                "top": {"name": "realnvp", "n_layers": 2, "units": [8]},
-                "flow": {"n_layers": 2, "units": [8]},
-            },
-            "posterior": {"name": "hierarchical", "top_dim": 2, "units": [8], "context_dim": 3},
-        },
-    ),
-    "gan, relativistic with r1 and r2": (
-        "gan",
-        {"game": "relativistic", "r1": 1.0, "r2": 1.0, "discriminator": _UNNORMED},
-    ),
-    "gan, wasserstein with gradient penalty": (
-        "gan",
-        {
-            "game": "wasserstein",
-            "gradient_penalty": 10.0,
-            "n_critic": 2,
-            "generator": {"name": "mlp_generator", "units": [8], "batch_norm": True},
-            "discriminator": {"name": "mlp_discriminator", "units": [8], "maxout": 2},
-        },
-    ),
-    "gan, packed and augmented, lazy r1": (
-        "gan",
-        {
-            "pack": 2,
-            "r1": 1.0,
-            "penalty_interval": 2,
-            "augment": ["brightness", "contrast", "translation", "cutout"],
-            "discriminator": _UNNORMED,
-        },
-    ),
-    "conditional gan": (
-        "gan",
-        {
-            "n_classes": 10,
-            "conditioning": "projection",
-            "discriminator": {**_UNNORMED, "norm": "spectral"},
-        },
-    ),
-    "conditional vae": ("vae", {"n_classes": 10, "likelihood": "discretized_logistic"}),
-}
+# The same examples in every run: a test that fails today must not pass tomorrow. No deadline: machines differ.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
 
-# A face swap's preset.yaml, to be given the side of its images and its headline.
-TINY_SWAP = """\
-family: face_swap
-description: tiny
-data: {{name: rendered_faces_a, other: rendered_faces_b}}
-model:
-  image_shape: [{side}, {side}, 3]
-  latent_dim: 4
-  encoder: {{name: face_encoder, filters: [4, 4], channels: 4}}
-  decoder: {{name: face_decoder, filters: [4]}}
-training:
-  epochs: 2
-  unwarped_epochs: 1
-  batch_size: 16
-  optimizers:
-    optimizer: {{name: adam, learning_rate: 1e-3}}
-evaluation: {{metric: {metric}}}
-"""
+
+# Graphs are thousands of objects in circles, and models stay: looking through all of them as often as Python does by
+# itself would be a good part of the time.
+gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,30 +36,10 @@ def pytest_runtest_setup():
     """Every test, and the fixtures that it is the first to ask for, begins with the same random state: none passes or
     fails by the luck of its networks' start.
     """
-    import keras
-
-    keras.utils.set_random_seed(0)
-
-
-_WEIGHTED = ("objective", "n_draws", "beta", "warmup_steps", "regularizer", "corruption")  # they shape no network
-
-
-def each_graph(names):
-    """Presets as parameters of a test of what their graphs do: slow where an earlier one has the same networks."""
-    from keras_genzoo import presets
-
-    seen, parameters = [], []
-    for name in names:
-        preset = presets.find(name)
-        graph = preset.family, {key: value for key, value in preset.model.items() if key not in _WEIGHTED}
-        parameters.append(pytest.param(name, marks=[pytest.mark.slow] if graph in seen else []))
-        seen.append(graph)
-    return parameters
-
-
-def family_of(name):
-    """The family of a name in TINY or VARIANTS."""
-    return VARIANTS[name][0] if name in VARIANTS else name
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+    else:
+        random.seed(0)  # a test that draws from Keras imports it at the top of its file
 
 
 @pytest.fixture(scope="session")
@@ -158,19 +50,84 @@ def mnist():
     return data.to_unit(data.arrays("mnist", "train")[0][:512])
 
 
+@pytest.fixture(scope="session")
+def tiny_models():
+    return TinyModels()
+
+
 @pytest.fixture
-def tiny():
-    """A function family, or name of VARIANTS -> compiled tiny model; keyword arguments go to the constructor."""
-    from keras_genzoo import models
+def tiny(tiny_models):
+    """A function family, or name of VARIANTS -> compiled tiny model, as new; keyword arguments go to the constructor.
 
-    def make(name, *, compiled=True, learning_rate=1e-3, **options):
-        import keras
+    `compiled=False`, `run_eagerly=True` (no trace: for tests of values) and `learning_rate` are of the compilation;
+    `fresh=True` builds a model that nobody has had before and nobody gets after.
+    """
+    with tiny_models.lent() as lend:
+        yield lend
 
-        family = family_of(name)
-        parts = VARIANTS[name][1] if name in VARIANTS else {}
-        model = models.get(family)(**{**TINY[family], "seed": 1, **parts, **options})
-        if compiled:
-            model.compile(**{key: keras.optimizers.Adam(learning_rate) for key in model.OPTIMIZERS})
-        return model
 
-    return make
+@pytest.fixture
+def few_training_images(monkeypatch):
+    """The first 2,000 training images in place of all, where a model's are asked for: what is fitted to them (PCA, a
+    mixture) is a matter of time.
+    """
+    from keras_genzoo import zoo
+
+    whole = zoo.arrays
+
+    def few(model, split, **options):
+        return tuple(x if x is None or split == "test" else x[:2000] for x in whole(model, split, **options))
+
+    monkeypatch.setattr(zoo, "arrays", few)
+
+
+# === Shards ===
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shard", metavar="I/N", help="run the I-th of N parts of the chosen tests, such as 2/5")
+
+
+def _shard(config):
+    """`--shard 2/5` -> (2, 5); None where it is not given."""
+    given = config.getoption("--shard")
+    if given is None:
+        return None
+    part, _, parts = given.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--shard must be I/N with 1 <= I <= N. Received: {given}")
+    return int(part), int(parts)
+
+
+def _group(item, names):
+    """What stays together: tests of a file and a preset, which may share a fixture of the module; else each test."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    values = [part for value in parameters for part in (value if isinstance(value, tuple) else (value,))]
+    preset = next((value for value in values if isinstance(value, str) and value in names), item.name)
+    return f"{item.path.name}::{preset}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Keeps the tests of this shard. A test's shard depends on its own name alone, and not on what else there is: five
+    runs of five shards leave none out, whatever was added in between.
+    """
+    shard = _shard(config)
+    if shard is None:
+        return
+    from keras_genzoo import presets
+
+    part, parts = shard
+    names = presets.names()
+    kept, others = [], []
+    for item in items:
+        number = int.from_bytes(hashlib.sha256(_group(item, names).encode()).digest()[:8], "big")
+        (kept if number % parts == part - 1 else others).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=others)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A shard in which no test falls has nothing to fail."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _shard(session.config):
+        session.exitstatus = pytest.ExitCode.OK

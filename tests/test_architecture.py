@@ -22,20 +22,27 @@ FILES = {
 }  # fmt: skip
 NOWHERE = {"marshal", "pickle", "shelve"}  # promise 1: no pickle, no arbitrary code
 
-MATHS = [
-    "losses",
-    "distributions",
-    "layers",
-    "networks",
-    "latents",
-    "corruptions",
-    "regularizers",
-]  # each may import those before it
-REGISTRY = "models"  # models/__init__.py: strings, which import nothing
-STORES = [REGISTRY, "errors", "presets", "cards"]
-IMAGES = ["errors", "synthetic", "data", "metrics", "provenance", "plots"]
-UPSTAIRS = [*MATHS, "models", "models.*", *STORES, *IMAGES, "zoo"]
-EVERYTHING = [*UPSTAIRS, "progress", "monitor", "samplers", "studies", "training", "evaluation", "exporting", "faces"]
+BASE = ["errors", "typing"]
+MATHS = ["losses", "distributions", "layers", "networks"]  # each may import those before it
+RECORDS = ["models", "registry"]  # models/__init__.py: the families' records, strings that import nothing
+DATA = ["data", "data.*"]
+STORES = [*BASE, *RECORDS, "files", "choices", "parts", "presets"]
+PICTURES = ["plots", "provenance", "drawings"]
+ZOO = [*STORES, *DATA, "engine", "origin", "zoo"]
+STAGES = [
+    "training",
+    "evaluation",
+    "exporting",
+    "measures",
+    "judges",
+    "samplers",
+    "metrics",
+    "studies",
+    "faces",
+    "cards",
+]
+EVERYTHING = [*ZOO, *MATHS, *PICTURES, *STAGES, "models.*", "optimizers", "progress"]
+OWN = "models.{family}.*"  # the rooms of the module's own family: no wing looks into another
 
 
 class Room(NamedTuple):
@@ -46,46 +53,91 @@ class Room(NamedTuple):
     no_files: bool = False
 
 
-TABLE = {
-    "": Room([], set(), no_files=True),  # keras_genzoo/__init__.py
-    "losses": Room([], {"keras"}, no_files=True),
-    "distributions": Room(MATHS[:1], {"keras"}, no_files=True),
-    "layers": Room(MATHS[:2], {"keras", "numpy"}, no_files=True),
-    "networks": Room(MATHS[:3], {"keras"}, no_files=True),
-    "latents": Room(MATHS[:4], {"keras"}, no_files=True),
-    "corruptions": Room(MATHS[:5], {"keras"}, no_files=True),
-    "regularizers": Room(MATHS[:6], {"keras"}, no_files=True),
-    "models": Room([], set(), no_files=True),
-    "models.base": Room({*MATHS, "errors"}, {"keras", "numpy", "tensorflow"}, no_files=True),
-    "models.*": Room([*MATHS, "models.*", "errors"], {"keras", "numpy"}, no_files=True),
+TABLE = {  # the first row that matches holds
+    "": Room(EVERYTHING, set(), no_files=True),  # keras_genzoo/__init__.py: for type checkers alone
+    # The ground floor.
     "errors": Room([], set(), no_files=True),
-    "presets": Room([REGISTRY, "errors"], {"yaml", "pydantic"}),
-    "cards": Room([REGISTRY, "errors", "presets"], {"yaml", "pydantic"}),
-    "synthetic": Room(["errors"], {"numpy"}, no_files=True),
-    "data": Room(["errors", "synthetic"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
-    "metrics": Room(["errors"], {"numpy", "tensorflow", "sklearn"}),
-    "samplers": Room(["errors"], {"numpy", "sklearn"}, no_files=True),
-    "provenance": Room(["errors"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),
-    "plots": Room(["errors", "provenance"], {"numpy", "tensorflow", "matplotlib", "PIL"}),
-    "faces": Room(["errors", "data", "provenance", "progress"], {"numpy", "PIL", "mtcnn", "imageio_ffmpeg"}),
-    "monitor": Room(["errors", "metrics", "plots"], {"keras", "numpy"}),
-    "zoo": Room(UPSTAIRS[:-1], {"h5py", "keras", "numpy", "tensorflow", "yaml", "pydantic"}),
+    "typing": Room([], {"numpy"}),
+    "registry": Room(BASE, set(), no_files=True),
+    "files": Room(BASE, set()),
+    "choices": Room(["models"], set(), no_files=True),
     "progress": Room([], {"rich"}),  # os, to hush C++ at its file descriptor
-    "training": Room([*UPSTAIRS, "monitor", "progress"], {"keras", "numpy", "tensorflow"}),
-    "evaluation": Room([*UPSTAIRS, "progress", "samplers"], {"keras", "numpy", "tensorflow"}),
-    "exporting": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
+    "engine": Room(BASE, {"keras", "numpy", "tensorflow"}, no_files=True),
+    "parts": Room([*BASE, *RECORDS], {"pydantic"}, no_files=True),
+    "optimizers": Room(BASE, {"keras"}, no_files=True),
+    # Mathematics: tensors alone.
+    "losses": Room([*BASE, "engine"], {"keras"}, no_files=True),
+    "distributions": Room([*BASE, *MATHS[:1]], {"keras"}, no_files=True),
+    "layers": Room([*BASE, *MATHS[:2]], {"keras", "numpy"}, no_files=True),
+    "networks": Room([*BASE, "parts", *MATHS[:3]], {"keras"}, no_files=True),
+    "metrics": Room(BASE, {"numpy", "sklearn"}, no_files=True),
+    "samplers": Room(BASE, {"numpy", "sklearn"}, no_files=True),
+    # The wings.
+    "models": Room([*BASE, "registry"], set(), no_files=True),
+    "models.base": Room([*BASE, "engine", "parts"], {"keras", "numpy"}, no_files=True),
+    "models.labels": Room(BASE, {"keras", "numpy"}, no_files=True),
+    "models.contract": Room([], set(), no_files=True),
+    "models.hooks": Room([*BASE, *DATA, "presets", "zoo"], {"keras", "numpy", "tensorflow"}),
+    "models.gan.monitor": Room([*BASE, "engine", "metrics", "optimizers", "plots"], {"keras", "numpy"}),
+    "models.face_swap.landmarks": Room([*BASE, *DATA], {"numpy", "PIL"}),
+    "models.*.contract": Room([*BASE, "models.contract", "models.base", OWN], set(), no_files=True),
+    "models.*.section": Room(["parts", "presets"], {"pydantic"}, no_files=True),
+    "models.*.spellings": Room([], set(), no_files=True),
+    "models.*.measures": Room(
+        [*ZOO, *MATHS, "evaluation", "judges", "measures", "metrics", "progress", "samplers", OWN],
+        {"keras", "numpy"},
+    ),
+    "models.*.hooks": Room(
+        [*BASE, *DATA, "judges", "models.hooks", "presets", "zoo", OWN], {"keras", "numpy", "tensorflow"}
+    ),
+    "models.*.drawings": Room([*BASE, *DATA, *PICTURES, "zoo", OWN], {"numpy"}),
+    "models.*.commands": Room([*BASE, "cli", "faces", "presets", "progress", "provenance", "zoo"], set()),
+    "models.*.*": Room(  # a model and its parts
+        [*BASE, *MATHS, "engine", "parts", "models.base", "models.labels", OWN],
+        {"keras", "numpy", "pydantic"},
+        no_files=True,
+    ),
+    "models.*": Room(["models.{family}.model"], set(), no_files=True),  # the __init__ of a wing
+    # The stages.
+    "presets": Room([*BASE, *RECORDS, "files", "parts"], {"yaml", "pydantic"}),
+    "data": Room([*BASE, "registry", "data.*"], {"numpy", "tensorflow"}),
+    "data.*": Room([*BASE, "data.*"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
+    "origin": Room([*BASE, "engine", "presets"], {"numpy"}),
+    "zoo": Room([*STORES, *DATA, "origin", "engine"], {"h5py", "keras", "numpy"}),
+    "judges": Room([*BASE, "presets", "zoo"], set(), no_files=True),
+    "training": Room([*ZOO, "models.hooks"], {"keras", "tensorflow"}),
+    "evaluation": Room(ZOO, {"keras", "numpy"}),
+    "measures": Room([*ZOO, "evaluation", "judges", "metrics", "progress"], {"numpy"}, no_files=True),
+    "exporting": Room([*ZOO, "progress"], {"keras", "numpy", "tensorflow"}),
     "litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting` runs
-    "studies": Room([*UPSTAIRS, "progress"], {"keras", "numpy", "tensorflow"}),
+    "cards": Room([*BASE, *RECORDS, "files", "presets"], set()),
+    "plots": Room([*BASE, "files"], {"numpy", "matplotlib", "PIL"}),
+    "provenance": Room([*BASE, "files"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),
+    "drawings": Room([*ZOO, "plots", "progress", "samplers"], {"numpy"}),
+    "faces": Room(
+        [*BASE, *DATA, "files", "provenance", "progress", "models.face_swap.landmarks"],
+        {"numpy", "PIL", "mtcnn", "imageio_ffmpeg"},
+    ),
+    "studies": Room([*BASE, "choices", "files", "plots", "registry", "studies.*"], {"keras"}),
+    "studies.*": Room([*EVERYTHING, "studies.*"], {"keras", "numpy", "matplotlib"}),
     "cli": Room(EVERYTHING, {"numpy", "rich"}),
     "demo": Room(EVERYTHING, {"numpy", "ai_edge_litert"}),
-}
-LAZY = {"", "models"}  # their job is to import by a name that is computed
+}  # fmt: skip
+# Their job is to import by a name that is computed.
+WINGS = [wing.name for wing in (PACKAGE / "models").iterdir() if (wing / "__init__.py").is_file()]
+LAZY = {"", "registry", "data", "models", *(f"models.{wing}" for wing in WINGS)}
 USERS = {"cli", "demo"}  # they use the package as its users do: `import keras_genzoo as gz`
 
 
 def _room(module):
     """The row of a module: its own, or that of its pattern; None where there is none."""
     return TABLE.get(module) or next((row for name, row in TABLE.items() if name and fnmatchcase(module, name)), None)
+
+
+def _patterns(module, room):
+    """The modules of the package that a room may import, `{family}` put in its place."""
+    family = module.split(".")[1] if module.startswith("models.") else "nothing"
+    return [pattern.replace("{family}", family) for pattern in room.internal]
 
 
 def _name(path):
@@ -138,7 +190,7 @@ def _violations(module, source, is_package=False):
         elif top == "keras_genzoo":
             target = _internal(name)
             if target:
-                allowed = target == module or any(fnmatchcase(target, pattern) for pattern in room.internal)
+                allowed = target == module or any(fnmatchcase(target, pattern) for pattern in _patterns(module, room))
             else:  # the package itself: its version, or a way round the table
                 allowed = name == "keras_genzoo.__version__" or module in USERS
         elif top in sys.stdlib_module_names:
@@ -196,9 +248,23 @@ def test_no_cycles():
         ("distributions", "from keras_genzoo.layers import GatedDense", "1: keras_genzoo.layers.GatedDense"),
         ("distributions", "from . import networks", "1: keras_genzoo.networks"),
         ("networks", "from keras_genzoo import models", "1: keras_genzoo.models"),
-        ("models.vae", "import tensorflow as tf", "1: tensorflow"),
-        ("models.vae", "from keras_genzoo import data", "1: keras_genzoo.data"),
-        ("models.gan", "from ..zoo import load", "1: keras_genzoo.zoo.load"),
+        ("models.vae.model", "import tensorflow as tf", "1: tensorflow"),
+        ("models.vae.model", "from keras_genzoo import data", "1: keras_genzoo.data"),
+        ("models.vae.measures", "import tensorflow as tf", "1: tensorflow"),
+        ("models.vae.latents", "from keras_genzoo.models.gan import games", "1: keras_genzoo.models.gan.games"),
+        (
+            "models.gan.hooks",
+            "from keras_genzoo.models.face_swap import codes",
+            "1: keras_genzoo.models.face_swap.codes",
+        ),
+        ("models.gan.section", "import keras", "1: keras"),
+        ("models.gan.model", "from ...zoo import load", "1: keras_genzoo.zoo.load"),
+        ("models.vae", "import keras", "1: keras"),
+        ("engine", "from keras_genzoo import losses", "1: keras_genzoo.losses"),
+        ("parts", "import keras", "1: keras"),
+        ("files", "from keras_genzoo import zoo", "1: keras_genzoo.zoo"),
+        ("training", "from keras_genzoo.models.gan import monitor", "1: keras_genzoo.models.gan.monitor"),
+        ("evaluation", "from keras_genzoo.models.vae import measures", "1: keras_genzoo.models.vae.measures"),
         ("models.base", "from keras_genzoo.presets import find", "1: keras_genzoo.presets.find"),
         ("presets", "if True:\n    import keras.ops", "2: keras.ops"),
         ("presets", "from keras_genzoo.models.vae import VAE", "1: keras_genzoo.models.vae.VAE"),
@@ -206,6 +272,7 @@ def test_no_cycles():
         ("cards", "import importlib\nimportlib.import_module('keras')", "2: keras"),
         ("cards", "__import__('tensorflow')", "1: tensorflow"),
         ("data", "from keras_genzoo import models", "1: keras_genzoo.models"),
+        ("data.folder", "from keras_genzoo import zoo", "1: keras_genzoo.zoo"),
         ("metrics", "from .models import base", "1: keras_genzoo.models.base"),
         ("plots", "import keras_genzoo as gz", "1: keras_genzoo"),
         ("zoo", "from keras_genzoo import train", "1: keras_genzoo.train"),
@@ -233,9 +300,12 @@ def test_a_breach_is_caught(monkeypatch, module, source, caught):
     [
         ("losses", "import math\nfrom typing import Literal\nfrom keras import ops"),
         ("networks", "from keras_genzoo import losses\nfrom keras_genzoo.layers import GatedDense"),
-        ("models.vae", "from keras_genzoo.models.base import ZooModel\nfrom keras_genzoo import distributions, losses"),
-        ("presets", "from keras_genzoo.models import MODELS\nfrom pathlib import Path\nimport yaml"),
-        ("evaluation", "from keras_genzoo import __version__, data, metrics, zoo"),
+        (
+            "models.vae.model",
+            "from keras_genzoo.models.base import ZooModel\nfrom keras_genzoo import distributions, losses",
+        ),
+        ("presets", "from keras_genzoo.models import FAMILIES\nfrom pathlib import Path\nimport yaml"),
+        ("measures", "from keras_genzoo import __version__, data, metrics, zoo"),
         ("cli", "import keras_genzoo\nfrom keras_genzoo import load, train, presets"),
     ],
 )
@@ -246,6 +316,7 @@ def test_what_is_allowed_passes(module, source):
 def test_an_unknown_module_has_no_row():
     assert _room("utils") is None
     assert _room("models.face_swap") == TABLE["models.*"]
+    assert _room("models.face_swap.hooks") == TABLE["models.*.hooks"]
     assert _room("models.base") == TABLE["models.base"]
 
 
@@ -275,13 +346,13 @@ def test_import_is_instant():
 def test_listing_presets_needs_no_engine():
     code = f"import sys, keras_genzoo as gz; print(len(gz.list_presets()), {LOADED})"
     n, *loaded = _python(code)
-    assert int(n) >= 4
+    assert int(n) == len(list((ROOT / "zoo_configs").glob("*/preset.yaml")))
     assert loaded == ["pydantic", "yaml"]
 
 
 def test_listing_models_imports_no_model():
-    code = f"import sys; from keras_genzoo import models; print(*models.MODELS, {LOADED})"
-    assert _python(code) == list(keras_genzoo.models.MODELS)
+    code = f"import sys; from keras_genzoo import models; print(*models.FAMILIES, {LOADED})"
+    assert _python(code) == list(keras_genzoo.models.FAMILIES)
 
 
 def test_every_public_name_is_found_lazily():

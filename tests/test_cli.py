@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_zoo import PRESET
+from helpers import PRESET
 
 from keras_genzoo import cli, presets
 
@@ -61,17 +61,17 @@ def test_info(capsys):
 def test_help_names_every_command_and_every_command_has_help():
     done = run("--help")
     assert done.returncode == 0
-    for command in ("list", "info", "sample", "plot", "train", "evaluate", "export"):
+    for command in ("list", "info", "sample", "plot", "train", "evaluate", "export", "study", "faces"):
         assert f"\n    {command} " in done.stdout
     with pytest.raises(SystemExit) as stop:
         cli.main(["export", "--help"])
     assert stop.value.code == 0
 
 
-def test_sample_writes_a_picture(tmp_path):
-    done = run("sample", "dcgan_mnist", "-n", 4, "--seed", 7, "--out", tmp_path / "deep" / "four.png")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "deep" / "four.png")
+def test_sample_writes_a_picture(tmp_path, capsys):
+    out = str(tmp_path / "deep" / "four.png")
+    assert cli.main(["sample", "dcgan_mnist", "-n", "4", "--seed", "7", "--out", out]) == 0
+    assert capsys.readouterr().out.strip() == out
     from matplotlib.image import imread
 
     # two by two images of 28, gaps of 2 around and between, twice enlarged
@@ -91,26 +91,26 @@ def test_sample_from_a_mixture_takes_autoencoders_too(tmp_path, monkeypatch, cap
     assert imread(tmp_path / "four.png").std() > 0.1
 
 
-def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path):
+def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeypatch, capsys):
+    """The first by the command of the shell; each would start TensorFlow again."""
     done = run("train", f"./{tiny_preset.name}", "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "runs/tiny"
     assert "loss" in done.stdout
 
-    done = run("evaluate", "runs/tiny", "--n-images", 50, "--n-samples", 100, "--json", "--write", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", "runs/tiny", "--n-images", "50", "--n-samples", "100", "--json", "--write"]) == 0
+    rows = json.loads(capsys.readouterr().out)
     assert rows[0]["metric"] == "nll"
     assert rows[0]["n"] == 50
     stored = json.loads((tmp_path / "runs" / "tiny" / "metrics.json").read_text())
     assert stored["rows"] == rows
 
-    done = run("export", "runs/tiny", "--out", "phone", "--format", "litert", "--quantize", "float16", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == tmp_path / "phone" / "tiny_float16.tflite"
+    assert cli.main(["export", "runs/tiny", "--out", "phone", "--format", "litert", "--quantize", "float16"]) == 0
+    assert Path(capsys.readouterr().out.strip()) == tmp_path / "phone" / "tiny_float16.tflite"
+    assert (tmp_path / "phone" / "tiny_float16.tflite").is_file()
 
-    done = run("plot", "runs/tiny", "--out", "tiny.png", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["plot", "runs/tiny", "--out", "tiny.png"]) == 0
     assert (tmp_path / "tiny.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -156,17 +156,16 @@ def test_bad_input_that_only_the_model_can_tell_is_one_line_too(tmp_path):
     assert done.stdout == ""
 
 
-def test_usage_errors_and_missing_data_from_the_shell(tiny_preset, tmp_path):
+def test_usage_errors_and_unknown_data(tiny_preset, tmp_path, monkeypatch, capsys):
     done = run("sample")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "NAME" in done.stderr
     (tiny_preset / "preset.yaml").write_text(PRESET.replace("name: mnist", "name: fashion_mnits"))
-    done = run("train", "./tiny", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
-        "keras-genzoo: error: Unknown data set 'fashion_mnits'. Did you mean"
-    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "./tiny"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("keras-genzoo: error: Unknown data set 'fashion_mnits'. Did you mean")
 
 
 def test_an_interrupt_is_no_traceback(tiny_preset, tmp_path, monkeypatch, capsys):

@@ -16,10 +16,12 @@ import pytest
 import tensorflow as tf
 
 from keras_genzoo import data
+from keras_genzoo.data import bundled, folder, rendered, tfds
 from keras_genzoo.errors import MissingDataError, ZooError
+from keras_genzoo.models.face_swap import landmarks
 
 ORIGINALS = Path(os.environ.get("KERAS_GENZOO_DATA") or Path(__file__).parents[2] / "shared" / "data").resolve()
-FASHION_FILES = [file for file, _ in data.MNIST_FILES.values()]  # the same four names
+FASHION_FILES = [file for file, _ in bundled.MNIST_FILES.values()]  # the same four names
 HAS_FASHION = all((ORIGINALS / "fashion_mnist" / file).is_file() for file in FASHION_FILES)
 needs_fashion = pytest.mark.skipif(
     not HAS_FASHION, reason=f"no original files in {ORIGINALS / 'fashion_mnist'}; set KERAS_GENZOO_DATA"
@@ -350,7 +352,7 @@ def test_stream_noise_is_of_the_epoch_and_the_batch():
         lambda: data.load("mnist", "train"),
         lambda: data.load("mnist", "test"),
         lambda: data.stream("mnist", batch_size=64)[0],
-        lambda: data.stream("mnist", other="mnist", batch_size=64)[0],
+        lambda: data.stream(("mnist", "mnist"), batch_size=64)[0],
     ],
 )
 def test_no_tuner_keeps_fit_waiting(make):
@@ -399,18 +401,18 @@ def _repack(packed):
 
 @pytest.mark.parametrize("damage", [_flip, _cut, _repack, lambda packed: b""])
 def test_a_damaged_idx_file_is_named(tmp_path, damage):
-    file, sha256 = data.MNIST_FILES["test", "labels"]
+    file, sha256 = bundled.MNIST_FILES["test", "labels"]
     path = tmp_path / file
-    shutil.copy(data.BUNDLED / "mnist" / file, path)
-    assert data.read_idx(path, sha256).shape == (10_000,)
+    shutil.copy(bundled.BUNDLED / "mnist" / file, path)
+    assert bundled.read_idx(path, sha256).shape == (10_000,)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ZooError, match=f"{path} is damaged.*reinstall"):
-        data.read_idx(path, sha256)
+        bundled.read_idx(path, sha256)
 
 
 def test_a_missing_idx_file_is_named(tmp_path):
     with pytest.raises(MissingDataError, match=f"{tmp_path / 'gone.gz'} is missing.*reinstall"):
-        data.read_idx(tmp_path / "gone.gz", "0" * 64)
+        bundled.read_idx(tmp_path / "gone.gz", "0" * 64)
 
 
 # === Through TensorFlow Datasets ===
@@ -446,7 +448,7 @@ def _tfds_home(monkeypatch, folder):
     monkeypatch.setattr(constants, "DATA_DIR", str(folder))
     monkeypatch.setattr(file_utils, "_REGISTERED_DATA_DIRS", set())
     monkeypatch.delenv("KERAS_GENZOO_DATA", raising=False)
-    data._arrays.cache_clear()
+    tfds._arrays.cache_clear()
 
 
 @pytest.fixture
@@ -454,18 +456,18 @@ def empty_home(monkeypatch, no_network, tmp_path):
     """A machine without network and without prepared data sets: the folder where TFDS looks."""
     _tfds_home(monkeypatch, tmp_path / "tfds")
     yield tmp_path / "tfds"
-    data._arrays.cache_clear()
+    tfds._arrays.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def fashion_home(tmp_path_factory):
-    """The folder where TFDS has prepared Fashion-MNIST from its original files, without a network (about 17 s)."""
+    """The folder where TFDS has prepared Fashion-MNIST from its original files, without a network: 17 s, by night."""
     home = tmp_path_factory.mktemp("tfds")
     with pytest.MonkeyPatch.context() as monkeypatch:
         attempts = _forbid_network(monkeypatch)
         _tfds_home(monkeypatch, home)
         data.arrays("fashion_mnist", "test", data_dir=ORIGINALS)
-    data._arrays.cache_clear()
+    tfds._arrays.cache_clear()
     assert attempts == []
     assert not list(ORIGINALS.glob("fashion_mnist/[0-9]*"))  # the originals' folder is only read
     return home
@@ -544,9 +546,10 @@ def test_a_damaged_original_file_is_named(empty_home, tmp_path):
 
 def _raw_idx(file):
     path = ORIGINALS / "fashion_mnist" / file
-    return data.read_idx(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return bundled.read_idx(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.nightly
 @needs_fashion
 @pytest.mark.parametrize(("split", "n"), [("train", 60_000), ("test", 10_000)])
 def test_fashion_mnist_is_in_the_original_files(monkeypatch, no_network, fashion_home, split, n):
@@ -556,7 +559,7 @@ def test_fashion_mnist_is_in_the_original_files(monkeypatch, no_network, fashion
     assert (images.shape, images.dtype) == ((n, 28, 28, 1), "uint8")
     assert (labels.shape, labels.dtype) == ((n,), "int64")
     assert np.bincount(labels).tolist() == [n // 10] * 10
-    original_images, original_labels = (_raw_idx(data.MNIST_FILES[split, kind][0]) for kind in ("images", "labels"))
+    original_images, original_labels = (_raw_idx(bundled.MNIST_FILES[split, kind][0]) for kind in ("images", "labels"))
     pairs, original_pairs = (
         np.sort(np.concatenate([_keys(x[i : i + 5000]) for i in range(0, n, 5000)]) * 10 + y.astype("int64"))
         for x, y in ((images, labels), (original_images, original_labels))
@@ -565,6 +568,7 @@ def test_fashion_mnist_is_in_the_original_files(monkeypatch, no_network, fashion
     assert no_network == []
 
 
+@pytest.mark.nightly
 @needs_fashion
 def test_fashion_mnist_loads_like_mnist(monkeypatch, no_network, fashion_home):
     _tfds_home(monkeypatch, fashion_home)
@@ -575,12 +579,13 @@ def test_fashion_mnist_loads_like_mnist(monkeypatch, no_network, fashion_home):
     assert set(np.unique(passes[0][0])) == {0.0, 1.0}
     for a, b in zip(*passes, strict=True):
         np.testing.assert_array_equal(a, b)
-    data._arrays.cache_clear()  # as in the next process
+    tfds._arrays.cache_clear()  # as in the next process
     again = data.load("fashion_mnist", "test", batch_size=1000, labels=True, binarize="dynamic")
     for a, b in zip(_first(again)[0], passes[0], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.nightly
 @needs_fashion
 def test_a_prepared_folder_may_be_given(monkeypatch, empty_home, no_network, fashion_home):
     """KERAS_GENZOO_DATA may be a folder that TFDS has prepared on another machine."""
@@ -590,6 +595,7 @@ def test_a_prepared_folder_may_be_given(monkeypatch, empty_home, no_network, fas
     assert no_network == []
 
 
+@pytest.mark.nightly
 @needs_fashion
 def test_unknown_split_of_a_tfds_data_set(monkeypatch, no_network, fashion_home):
     _tfds_home(monkeypatch, fashion_home)
@@ -658,6 +664,7 @@ def test_static_mnist_is_larochelles():
 # === Two rendered people ===
 
 RENDERED = ORIGINALS / "faces" / "faces_ab.npz"
+PEOPLE = tuple(rendered.PEOPLE)
 
 
 @pytest.fixture
@@ -670,10 +677,10 @@ def rendered_home(tmp_path):
             images = np.full((n, 96, 96, 3), 20, "uint8")
             for image, (x, y) in zip(images, places, strict=True):
                 image[y - 4 : y + 5, x - 4 : x + 5] = 230
-            landmarks = np.broadcast_to(places[:, None], (n, 68, 2)).astype("float16")
+            points = np.broadcast_to(places[:, None], (n, 68, 2)).astype("float16")
             stored |= {
                 f"{split}_{side}": images,
-                f"{split}_{side}_landmarks68": landmarks,
+                f"{split}_{side}_landmarks68": points,
                 f"{split}_{side}_pose": rng.uniform(-0.5, 0.5, (n, 3)).astype("float32"),
             }
     (tmp_path / "faces").mkdir()
@@ -685,24 +692,24 @@ def test_rendered_faces_come_in_the_size_asked_for_and_their_marks_with_them(ren
     images, labels = data.arrays("rendered_faces_a", "test", data_dir=rendered_home)
     assert (images.shape, images.dtype, labels) == ((8, 96, 96, 3), "uint8", None)
     images, _ = data.arrays("rendered_faces_a", "test", data_dir=rendered_home, image_shape=(64, 64, 3))
-    landmarks, pose = data.face_marks("rendered_faces_a", "test", data_dir=rendered_home, image_shape=(64, 64, 3))
+    points, pose = landmarks.of_data("rendered_faces_a", "test", data_dir=rendered_home, image_shape=(64, 64, 3))
     assert images.shape == (8, 64, 64, 3)
-    assert (landmarks.shape, pose.shape) == ((8, 68, 2), (8, 3))
+    assert (points.shape, pose.shape) == ((8, 68, 2), (8, 3))
     assert 5 < np.abs(pose).max() < 30  # degrees
     rows, columns = np.mgrid[:64, :64]
-    for image, (x, y) in zip(images[..., 0].astype("float64") - 20, landmarks[:, 30], strict=True):
+    for image, (x, y) in zip(images[..., 0].astype("float64") - 20, points[:, 30], strict=True):
         image = image.clip(0)
         assert (image * columns).sum() / image.sum() == pytest.approx(x, abs=0.1)
         assert (image * rows).sum() / image.sum() == pytest.approx(y, abs=0.1)
 
 
 def test_two_people_come_in_pairs_of_batches_each_in_its_own_order(rendered_home):
-    options = {"other": "rendered_faces_b", "batch_size": 16, "data_dir": rendered_home, "image_shape": (8, 8, 3)}
-    batches, steps = data.stream("rendered_faces_a", **options)
+    options = {"batch_size": 16, "data_dir": rendered_home, "image_shape": (8, 8, 3)}
+    batches, steps = data.stream(PEOPLE, **options)
     assert steps == 3
     epochs = [[x.numpy() for x in pair] for pair in batches.take(6)]
     assert all(x.shape == (16, 8, 8, 3) for pair in epochs for x in pair)
-    from_second, _ = data.stream("rendered_faces_a", **options, first_epoch=1)
+    from_second, _ = data.stream(PEOPLE, **options, first_epoch=1)
     for pair, again in zip(epochs[3:], from_second.take(3), strict=True):
         for x, y in zip(pair, again, strict=True):
             np.testing.assert_array_equal(x, y)
@@ -716,17 +723,17 @@ def test_two_people_come_in_pairs_of_batches_each_in_its_own_order(rendered_home
 
 def test_factors_stay_with_their_images(rendered_home):
     known = [np.arange(60.0)[:, None] + [0, 100 * i] for i in range(2)]
-    options = {"other": "rendered_faces_b", "batch_size": 16, "data_dir": rendered_home, "image_shape": (96, 96, 3)}
-    batches, _ = data.stream("rendered_faces_a", **options, factors=known)
-    with pytest.raises(ZooError, match="with `labels` or with `factors`"):
-        data.stream("rendered_faces_a", **options, factors=known, labels=True)
-    images = [data.arrays(name, "train", data_dir=rendered_home)[0] for name in data.RENDERED_FACES]
+    options = {"batch_size": 16, "data_dir": rendered_home, "image_shape": (96, 96, 3)}
+    batches, _ = data.stream(PEOPLE, **options, targets=known)
+    with pytest.raises(ZooError, match="with `labels` or with `targets`"):
+        data.stream(PEOPLE, **options, targets=known, labels=True)
+    images = [data.arrays(name, "train", data_dir=rendered_home)[0] for name in rendered.PEOPLE]
     for pair in batches.take(3):
-        for i, part in enumerate(pair):
-            rows = part["factors"].numpy()
+        for i, (batch, rows) in enumerate(pair):
+            rows = rows.numpy()
             np.testing.assert_array_equal(rows[:, 1] - rows[:, 0], 100 * i)
             expected = data.to_unit(images[i][rows[:, 0].astype(int)])
-            np.testing.assert_array_equal(part["images"].numpy(), expected)
+            np.testing.assert_array_equal(batch.numpy(), expected)
 
 
 def face_file(path, i, text=None, pixels=None):
@@ -737,7 +744,7 @@ def face_file(path, i, text=None, pixels=None):
         pixels = np.full((32, 32, 3), i, "uint8")
     info = PngImagePlugin.PngInfo()
     if text is None:
-        text = data.landmarks_text(np.array([[i / 32, 0.5], [0.5, i / 64]]), pixels)
+        text = landmarks.text(np.array([[i / 32, 0.5], [0.5, i / 64]]), pixels)
     info.add_itxt("face_landmarks", text)
     Image.fromarray(pixels).save(path / f"{i}.png", pnginfo=info)
 
@@ -750,12 +757,12 @@ def test_landmarks_of_a_folder_are_those_of_its_images_in_order(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             images, _ = data.arrays(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))
-            landmarks, pose = data.face_marks(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))
+            points, pose = landmarks.of_data(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))
         assert pose is None
         i = images[:, 0, 0, 0].astype("float64")
         expected = np.stack([[i / 2 - 0.5, 0 * i + 7.5], [0 * i + 7.5, i / 4 - 0.5]]).transpose(2, 0, 1)
-        np.testing.assert_allclose(landmarks, expected, atol=2e-3)
-    assert data.face_marks("mnist", "train", image_shape=(28, 28, 1)) == (None, None)
+        np.testing.assert_allclose(points, expected, atol=2e-3)
+    assert landmarks.of_data("mnist", "train", image_shape=(28, 28, 1)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -773,22 +780,22 @@ def test_landmarks_of_a_folder_are_those_of_its_images_in_order(tmp_path):
 def test_whatever_else_stands_there_is_no_landmarks_and_no_broken_image(text, tmp_path):
     for i in range(12):
         face_file(tmp_path, i, text=None if i % 4 else text)
+    images, _ = data.arrays(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3))
+    assert len(images) == len(folder._share({path: path.relative_to(tmp_path) for path in tmp_path.iterdir()}, "train"))
     with pytest.warns(UserWarning, match=r"\d of \d+ files carry no landmarks.* The first: .*\.png"):
-        images, _ = data.arrays(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3))
-    assert len(images) == len(data._share({path: path.relative_to(tmp_path) for path in tmp_path.iterdir()}, "train"))
-    assert data.face_marks(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3)) == (None, None)
+        assert landmarks.of_data(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3)) == (None, None)
 
 
 def test_landmarks_of_an_image_that_was_changed_are_not_believed(tmp_path):
     """Programs that mirror or crop a picture keep its texts."""
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
-    text = data.landmarks_text(np.array([[0.2, 0.3]]), pixels)
+    text = landmarks.text(np.array([[0.2, 0.3]]), pixels)
     for name, changed in (("as it was", pixels), ("mirrored", pixels[:, ::-1])):
         (tmp_path / name).mkdir()
         for i in range(4):
             face_file(tmp_path / name, i, text=text, pixels=np.ascontiguousarray(changed))
     known, unknown = (
-        data.face_marks(f"folder:{tmp_path / name}", "train", image_shape=(32, 32, 3))[0]
+        landmarks.of_data(f"folder:{tmp_path / name}", "train", image_shape=(32, 32, 3))[0]
         for name in ("as it was", "mirrored")
     )
     np.testing.assert_allclose(known, np.broadcast_to([[5.9, 9.1]], known.shape), rtol=1e-5)
@@ -810,10 +817,10 @@ def test_missing_and_damaged_rendered_faces_are_named(tmp_path, monkeypatch):
 @pytest.mark.skipif(not RENDERED.is_file(), reason=f"no rendered faces in {RENDERED}; set KERAS_GENZOO_DATA")
 def test_test_images_of_both_people_are_pairs():
     poses = [
-        data.face_marks(name, "test", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in data.RENDERED_FACES
+        landmarks.of_data(name, "test", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in rendered.PEOPLE
     ]
     np.testing.assert_array_equal(*poses)
     trained = [
-        data.face_marks(name, "train", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in data.RENDERED_FACES
+        landmarks.of_data(name, "train", data_dir=ORIGINALS, image_shape=(64, 64, 3))[1] for name in rendered.PEOPLE
     ]
     assert np.abs(trained[0] - trained[1]).mean() > 5  # unpaired

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import W_CORRELATED, W_ORTHOGONAL, X, linear_vae, log_p, posterior_gap
 
 from keras_genzoo import distributions, losses
-from keras_genzoo.models.vae import VAE
 
 RTOL = 2e-6  # float32 sums of a few dozen terms
 LOG_2PI = math.log(2 * math.pi)
@@ -305,44 +305,6 @@ def test_optimal_sigma_is_each_batchs_and_is_remembered():
 
 # === The linear-Gaussian VAE, whose p(x) = N(b, W W^T + sigma^2 I) is known ===
 
-SIGMA = 0.7
-W_CORRELATED = np.array([[0.9, 0.4], [-0.3, 0.2], [0.5, 0.7], [0.2, -0.6], [0.0, 0.8]])
-W_ORTHOGONAL = np.array([[0.9, 0.2], [-0.3, 0.6], [0.5, 0.0], [0.0, 0.0], [0.0, -1.1]])  # columns, with any lengths
-OFFSET = np.array([0.5, -0.2, 0.1, 0.0, 0.3])
-X = np.random.default_rng(11).normal(0.2, 0.9, (6, 1, 1, 5)).astype("float32")
-
-
-def _linear_vae(weight, *, mean_shift=0.0, variance_factor=1.0):
-    """A VAE with decoder z -> W z + b and the best diagonal q(z|x), moved away by the last two arguments."""
-    vae = VAE(
-        image_shape=(1, 1, 5), latent_dim=2, encoder={"name": "mlp_encoder", "units": []},
-        decoder={"name": "mlp_decoder", "units": []}, likelihood="gaussian", sigma=SIGMA, bounded_mean=False, seed=0,
-    )  # fmt: skip
-    precision = np.eye(2) + weight.T @ weight / SIGMA**2  # of p(z|x), the same for every x
-    gain = np.linalg.solve(precision, weight.T) / SIGMA**2  # E[z|x] = gain (x - b)
-    vae.decoder.get_layer("pixels").set_weights([weight.T, OFFSET])
-    vae.encoder.get_layer("z_mean").set_weights([gain.T, mean_shift - gain @ OFFSET])
-    log_var = np.log(variance_factor / np.diag(precision))
-    vae.encoder.get_layer("z_log_var").set_weights([np.zeros((5, 2)), log_var])
-    return vae, precision
-
-
-def _log_p(weight):
-    """log p(x) of X in float64."""
-    covariance = weight @ weight.T + SIGMA**2 * np.eye(5)
-    centred = X.reshape(-1, 5).astype("float64") - OFFSET
-    distance = (centred * np.linalg.solve(covariance, centred.T).T).sum(axis=1)
-    return -0.5 * (5 * LOG_2PI + np.linalg.slogdet(covariance)[1] + distance)
-
-
-def _posterior_gap(precision, *, mean_shift, variance_factor):
-    """KL(q(z|x) || p(z|x)) = log p(x) - ELBO, in closed form."""
-    variance = variance_factor / np.diag(precision)
-    shift = np.full(2, mean_shift)
-    trace, quadratic = (np.diag(precision) * variance).sum(), shift @ precision @ shift
-    return 0.5 * (trace + quadratic - 2 - np.log(variance).sum() - np.linalg.slogdet(precision)[1])
-
-
 # "diagonal": exact but for the diagonal covariance. "wrong": the mean is off and the variance twice too large.
 POSTERIORS = {
     "diagonal": {"mean_shift": 0.0, "variance_factor": 1.0},
@@ -351,10 +313,10 @@ POSTERIORS = {
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_bounds_of_linear_vae(posterior):
+def test_bounds_oflinear_vae(posterior):
     """ELBO = log p - KL(q || p(z|x)) < IW-10 < IW-1000 < log p, and IW-5000 is log p but for its standard error."""
-    vae, precision = _linear_vae(W_CORRELATED, **POSTERIORS[posterior])
-    log_p, gap = _log_p(W_CORRELATED), _posterior_gap(precision, **POSTERIORS[posterior])
+    vae, precision = linear_vae(W_CORRELATED, **POSTERIORS[posterior])
+    truth, gap = log_p(W_CORRELATED), posterior_gap(precision, **POSTERIORS[posterior])
     n = 50_000
     log_weights = vae.log_weights(X, n_samples=n, seed=3).numpy()
     assert (log_weights.shape, log_weights.dtype) == ((n, 6), "float32")
@@ -370,12 +332,12 @@ def test_bounds_of_linear_vae(posterior):
     iw_1000, iw_1000_error = bound(1000)
     assert gap > 0.02  # the case is a case
     assert elbo_error.max() < 0.01
-    np.testing.assert_array_less(np.abs(elbo - (log_p - gap)), 4 * elbo_error)
+    np.testing.assert_array_less(np.abs(elbo - (truth - gap)), 4 * elbo_error)
     # Over groups of the same draws Jensen's inequality holds exactly; 1e-5 is float32's rounding.
     assert (elbo + 1e-5 < iw_10).all()
     assert (iw_10 + 1e-5 < iw_1000).all()
-    assert (iw_10 <= log_p + 4 * iw_10_error).all()
-    assert (iw_1000 <= log_p + 4 * iw_1000_error).all()
+    assert (iw_10 <= truth + 4 * iw_10_error).all()
+    assert (iw_1000 <= truth + 4 * iw_1000_error).all()
 
     # A fresh draw of 5000; by the delta method its standard error is the weights' relative one.
     log_weights = vae.log_weights(X, n_samples=5000, seed=4).numpy().astype("float64")
@@ -383,33 +345,33 @@ def test_bounds_of_linear_vae(posterior):
     error = weights.std(axis=0) / weights.mean(axis=0) / math.sqrt(5000)
     assert error.max() < 0.02
     estimate = losses.importance_weighted_bound(log_weights).numpy()
-    np.testing.assert_array_less(np.abs(estimate - log_p), 4 * error)
+    np.testing.assert_array_less(np.abs(estimate - truth), 4 * error)
 
 
 def test_exact_posterior_makes_every_weight_log_p():
     """p(x, z) / q(z|x) = p(x) whatever z: any slip in likelihood, prior, posterior or axis order shows at once."""
-    vae, precision = _linear_vae(W_ORTHOGONAL)
+    vae, precision = linear_vae(W_ORTHOGONAL)
     assert abs(W_ORTHOGONAL[:, 0] @ W_ORTHOGONAL[:, 1]) == pytest.approx(0, abs=1e-12)
-    assert _posterior_gap(precision, mean_shift=0.0, variance_factor=1.0) == pytest.approx(0, abs=1e-12)
+    assert posterior_gap(precision, mean_shift=0.0, variance_factor=1.0) == pytest.approx(0, abs=1e-12)
     log_weights = vae.log_weights(X, n_samples=200, seed=0).numpy()
     # Three float32 sums of up to about 10 nats, whose spacing there is 1e-6.
-    np.testing.assert_allclose(log_weights, np.tile(_log_p(W_ORTHOGONAL), (200, 1)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(log_weights, np.tile(log_p(W_ORTHOGONAL), (200, 1)), rtol=0, atol=1e-5)
 
 
 def test_exact_posterior_makes_the_loss_minus_log_p_on_average():
     """The loss that `test_step` reports has the KL in closed form: its mean is -log p(x), its draws still vary."""
-    vae, _ = _linear_vae(W_ORTHOGONAL)
+    vae, _ = linear_vae(W_ORTHOGONAL)
     vae.compile("adam")
     n = 20_000
     images = np.repeat(X[:1], n, axis=0)
     logs = vae.test_on_batch(images, return_dict=True)  # X is no image in [0, 1], which `evaluate` would refuse
     # -log p(x|z) varies with z by about 1 nat (two latents); 0.04 is more than 5 standard errors.
-    assert logs["loss"] == pytest.approx(-_log_p(W_ORTHOGONAL)[0], abs=0.04)
+    assert logs["loss"] == pytest.approx(-log_p(W_ORTHOGONAL)[0], abs=0.04)
     assert logs["loss"] == pytest.approx(logs["reconstruction_loss"] + logs["kl_loss"], rel=1e-6)
 
 
 def test_log_weights_repeat_for_an_int_seed():
-    vae, _ = _linear_vae(W_CORRELATED)
+    vae, _ = linear_vae(W_CORRELATED)
     first = vae.log_weights(X, n_samples=4, seed=1).numpy()
     np.testing.assert_array_equal(first, vae.log_weights(X, n_samples=4, seed=1))
     assert (first != vae.log_weights(X, n_samples=4, seed=2).numpy()).all()

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import TINY_SWAP
+import tensorflow as tf
+from helpers import TINY_SWAP, W_CORRELATED, W_ORTHOGONAL, X, linear_vae, log_p, posterior_gap
 
 import keras_genzoo as gz
-from keras_genzoo import data, evaluation
+from keras_genzoo import data, engine, evaluation
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.autoencoder import measures as autoencoder_measures
+from keras_genzoo.models.vae import measures
 
 
 def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatch):
@@ -14,13 +17,13 @@ def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatc
     vae = tiny("vae", learning_rate=1e-2)
     vae.fit(data.load("mnist", "train", binarize="dynamic", batch_size=100).take(100), verbose=0)  # so that z matters
     images = data.to_unit(data.binarize_fixed(data.arrays("mnist", "test")[0][:30], seed=0))
-    few, elbo = evaluation.importance_weighted(vae, images, n_samples=4, seed=0)
-    many, elbo_many = evaluation.importance_weighted(vae, images, n_samples=400, seed=0)
+    few, elbo = measures.importance_weighted(vae, images, n_samples=4, seed=0)
+    many, elbo_many = measures.importance_weighted(vae, images, n_samples=400, seed=0)
     assert few.shape == elbo.shape == (30,)
     assert np.all(few >= elbo - 1e-3)
     assert many.mean() > few.mean() + 0.5
-    monkeypatch.setattr(evaluation, "_CHUNK", (7, 33))
-    chunked, elbo_chunked = evaluation.importance_weighted(vae, images, n_samples=400, seed=1)
+    monkeypatch.setattr(measures, "_CHUNK", (7, 33))
+    chunked, elbo_chunked = measures.importance_weighted(vae, images, n_samples=400, seed=1)
     spread = np.std(elbo_many - elbo_chunked)
     assert abs(elbo_many.mean() - elbo_chunked.mean()) < 5 * spread / np.sqrt(30) + 1e-3
     assert abs(many.mean() - chunked.mean()) < 1.0
@@ -28,35 +31,33 @@ def test_importance_weighting_in_chunks_is_importance_weighting(tiny, monkeypatc
 
 def test_importance_weighting_finds_a_likelihood_that_is_known(monkeypatch):
     """A linear-Gaussian VAE with its exact posterior: every estimate is log p(x), whatever the chunks."""
-    from test_distributions import W_CORRELATED, W_ORTHOGONAL, X, _linear_vae, _log_p, _posterior_gap
-
-    monkeypatch.setattr(evaluation, "_CHUNK", (4, 7))
-    log_p, elbo = evaluation.importance_weighted(_linear_vae(W_ORTHOGONAL)[0], X, n_samples=17, seed=0)
-    np.testing.assert_allclose(log_p, _log_p(W_ORTHOGONAL), atol=1e-4)
-    np.testing.assert_allclose(elbo, _log_p(W_ORTHOGONAL), atol=1e-4)
+    monkeypatch.setattr(measures, "_CHUNK", (4, 7))
+    found, elbo = measures.importance_weighted(linear_vae(W_ORTHOGONAL)[0], X, n_samples=17, seed=0)
+    np.testing.assert_allclose(found, log_p(W_ORTHOGONAL), atol=1e-4)
+    np.testing.assert_allclose(elbo, log_p(W_ORTHOGONAL), atol=1e-4)
     # A posterior that is only the best diagonal one: the ELBO falls short by the known gap, many draws close it. The
     # weights' logarithm spreads by about 0.3 nats: 0.004 is one standard error of a mean over the draws.
-    vae, precision = _linear_vae(W_CORRELATED)
-    gap = _posterior_gap(precision, mean_shift=0.0, variance_factor=1.0)
-    log_p, elbo = evaluation.importance_weighted(vae, X, n_samples=7000, seed=0)
+    vae, precision = linear_vae(W_CORRELATED)
+    gap = posterior_gap(precision, mean_shift=0.0, variance_factor=1.0)
+    found, elbo = measures.importance_weighted(vae, X, n_samples=7000, seed=0)
     assert gap > 0.03
-    np.testing.assert_allclose(elbo, _log_p(W_CORRELATED) - gap, atol=0.02)
-    np.testing.assert_allclose(log_p, _log_p(W_CORRELATED), atol=0.02)
+    np.testing.assert_allclose(elbo, log_p(W_CORRELATED) - gap, atol=0.02)
+    np.testing.assert_allclose(found, log_p(W_CORRELATED), atol=0.02)
 
 
 def test_a_gpu_is_given_more_at_once(tiny, mnist, monkeypatch):
     vae, images = tiny("vae"), (mnist[:45] > 0.5).astype("float32")
-    chunk, seen = evaluation._chunk, []
-    monkeypatch.setattr(evaluation, "_chunk", lambda *a: seen.append(a[3]) or chunk(*a))
-    monkeypatch.setattr(evaluation.tf.config, "list_physical_devices", lambda kind: [kind])
-    evaluation.importance_weighted(vae, images, n_samples=3, seed=0)
+    chunk, seen = measures._chunk, []
+    monkeypatch.setattr(measures, "_chunk", lambda *a: seen.append(a[3]) or chunk(*a))
+    monkeypatch.setattr(engine, "has_gpu", lambda: True)
+    measures.importance_weighted(vae, images, n_samples=3, seed=0)
     assert seen == [20, 20, 20]
 
 
 def test_a_card_is_measured_in_whole_float32(tiny, monkeypatch):
     """Not in TensorFloat-32, to which a GPU's products are set otherwise, before and after."""
-    enabled, seen = evaluation.tf.config.experimental.tensor_float_32_execution_enabled, []
-    monkeypatch.setitem(evaluation._MEASURES, "autoencoder", [lambda model, test: seen.append(enabled()) or []])
+    enabled, seen = tf.config.experimental.tensor_float_32_execution_enabled, []
+    monkeypatch.setattr(autoencoder_measures, "MEASURES", [lambda model, test: seen.append(enabled()) or []])
     with pytest.raises(ZooError, match="nothing to measure"):
         evaluation.evaluate("ae2d_mnist", n_images=10)
     assert seen == [False]
@@ -67,8 +68,8 @@ def test_a_card_is_measured_in_whole_float32(tiny, monkeypatch):
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty; what is done is written after every chunk."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(evaluation, "_KEEP_SECONDS", -1)
-    monkeypatch.setattr(evaluation, "_CHUNK", (10, 50))
+    monkeypatch.setattr(measures, "_KEEP_SECONDS", -1)
+    monkeypatch.setattr(measures, "_CHUNK", (10, 50))
     return tmp_path / "keras_genzoo"
 
 
@@ -77,9 +78,9 @@ def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, mo
     vae = tiny("vae")
     images = (mnist[:45] > 0.5).astype("float32")
     arguments = {"n_samples": 70, "seed": 3, "resume": True}
-    whole = evaluation.importance_weighted(vae, images, **arguments)
+    whole = measures.importance_weighted(vae, images, **arguments)
     assert list(cache.iterdir()) == []
-    chunk, seen = evaluation._chunk, []
+    chunk, seen = measures._chunk, []
 
     def until_the_third(images, labels, start, n):
         seen.append(start)
@@ -87,12 +88,12 @@ def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, mo
             raise KeyboardInterrupt
         return chunk(images, labels, start, n)
 
-    monkeypatch.setattr(evaluation, "_chunk", until_the_third)
+    monkeypatch.setattr(measures, "_chunk", until_the_third)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.importance_weighted(vae, images, **arguments)
+        measures.importance_weighted(vae, images, **arguments)
     assert [path.suffix for path in cache.iterdir()] == [".npz"]
-    monkeypatch.setattr(evaluation, "_chunk", lambda *a: seen.append(a[2]) or chunk(*a))
-    resumed = evaluation.importance_weighted(vae, images, **arguments)
+    monkeypatch.setattr(measures, "_chunk", lambda *a: seen.append(a[2]) or chunk(*a))
+    resumed = measures.importance_weighted(vae, images, **arguments)
     assert seen == [0, 10, 20, 20, 30, 40]
     np.testing.assert_array_equal(resumed, whole)
     assert list(cache.iterdir()) == []
@@ -102,7 +103,7 @@ def test_an_interrupted_estimate_goes_on_where_it_stopped(tiny, mnist, cache, mo
 def test_what_is_kept_is_of_one_estimate_alone(change, tiny, mnist, cache):
     vae = tiny("vae")
     images = (mnist[:20] > 0.5).astype("float32")
-    evaluation._Partial(vae, images, None, 70, 3, (10, 50)).keep(np.zeros(20), np.zeros(20), 10)
+    measures._Partial(vae, images, None, 70, 3, (10, 50)).keep(np.zeros(20), np.zeros(20), 10)
     arguments = {"n_samples": 70, "seed": 3}
     if change == "seed":
         arguments["seed"] = 4
@@ -112,19 +113,19 @@ def test_what_is_kept_is_of_one_estimate_alone(change, tiny, mnist, cache):
         images = 1 - images
     else:
         vae.set_weights([w + 0.01 for w in vae.get_weights()])
-    assert evaluation._Partial(vae, images, None, *arguments.values(), (10, 50)).read()[2] == 0
+    assert measures._Partial(vae, images, None, *arguments.values(), (10, 50)).read()[2] == 0
 
 
 def test_a_cache_that_cannot_be_written_or_is_damaged_does_no_harm(tiny, mnist, cache):
     vae = tiny("vae")
     images = (mnist[:20] > 0.5).astype("float32")
-    partial = evaluation._Partial(vae, images, None, 5, 0, (10, 50))
+    partial = measures._Partial(vae, images, None, 5, 0, (10, 50))
     partial.keep(np.zeros(20), np.zeros(20), 10)
     partial.path.write_bytes(b"half a fi")
-    assert np.isfinite(evaluation.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
+    assert np.isfinite(measures.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
     cache.rmdir()
     cache.write_text("a file where the folder should be")
-    assert np.isfinite(evaluation.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
+    assert np.isfinite(measures.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
 
 
 def test_conditional_likelihoods_are_of_images_with_their_labels(tiny, mnist):
@@ -133,12 +134,12 @@ def test_conditional_likelihoods_are_of_images_with_their_labels(tiny, mnist):
     vae.fit(train, verbose=0)
     pixels, labels = data.arrays("mnist", "test")
     images = data.to_unit(data.binarize_fixed(pixels[:100], seed=0))
-    right, _ = evaluation.importance_weighted(vae, images, labels=labels[:100], n_samples=50, seed=0)
-    wrong, _ = evaluation.importance_weighted(vae, images, labels=(labels[:100] + 5) % 10, n_samples=50, seed=0)
+    right, _ = measures.importance_weighted(vae, images, labels=labels[:100], n_samples=50, seed=0)
+    wrong, _ = measures.importance_weighted(vae, images, labels=(labels[:100] + 5) % 10, n_samples=50, seed=0)
     assert right.mean() > wrong.mean() + 5
 
 
-def test_rows_of_a_vae_say_how_it_was_measured():
+def test_rows_of_a_vae_say_how_it_was_measured(few_training_images):
     rows = {row["metric"]: row for row in gz.evaluate("vae_mnist", n_images=60, n_importance_samples=20, n_samples=300)}
     assert rows["nll"]["value"] < -rows["elbo"]["value"]
     assert "20 samples of q(z|x), dynamic binarisation" in rows["nll"]["protocol"]
@@ -161,8 +162,9 @@ def test_rows_of_a_gan_name_the_judge(tiny):
 
 
 def test_an_untrained_generator_is_far_and_a_trained_one_near():
-    trained = {r["metric"]: r["value"] for r in gz.evaluate("dcgan_mnist", n_samples=1000)}
-    fresh = {r["metric"]: r["value"] for r in gz.evaluate(gz.load("dcgan_mnist", weights=None), n_samples=1000)}
+    trained = {r["metric"]: r["value"] for r in gz.evaluate("dcgan_mnist", n_samples=1000, n_images=3000)}
+    model = gz.load("dcgan_mnist", weights=None)
+    fresh = {r["metric"]: r["value"] for r in gz.evaluate(model, n_samples=1000, n_images=3000)}
     assert fresh["frechet_distance"] > 5 * trained["frechet_distance"]
     assert fresh["label_histogram_kl"] > 1  # one class for all
     assert trained["classes_covered"] == 10
@@ -175,7 +177,7 @@ def test_the_same_evaluation_gives_the_same_rows():
     assert a == b
 
 
-def test_codes_are_probed_beside_pixels_and_pca():
+def test_codes_are_probed_beside_pixels_and_pca(few_training_images):
     rows = {row["metric"]: row for row in gz.evaluate("ae_mnist", n_images=1000, n_probe_images=1500)}
     errors = {key: row["value"] for key, row in rows.items() if key.endswith("_error") and row["unit"] == ""}
     assert set(errors) == {
@@ -187,8 +189,8 @@ def test_codes_are_probed_beside_pixels_and_pca():
     assert rows["active_fraction"]["value"] == 1
 
 
-def test_without_scikit_learn_all_else_is_measured(monkeypatch):
-    monkeypatch.setattr(evaluation.metrics, "scikit_learn_is_here", lambda: False)
+def test_without_scikit_learn_all_else_is_measured(monkeypatch, few_training_images):
+    monkeypatch.setattr(gz.metrics, "scikit_learn_is_here", lambda: False)
     with pytest.warns(UserWarning, match=r"not probed: pip install 'keras-genzoo\[probes\]'"):
         metrics = {row["metric"] for row in gz.evaluate("ae_mnist", n_images=10)}
     assert metrics == {"squared_error", "psnr", "pca_squared_error"}
@@ -197,7 +199,7 @@ def test_without_scikit_learn_all_else_is_measured(monkeypatch):
     assert "frechet_distance" in {row["metric"] for row in rows}
 
 
-def test_a_denoiser_is_measured_on_noise():
+def test_a_denoiser_is_measured_on_noise(few_training_images):
     rows = {row["metric"]: row["value"] for row in gz.evaluate("denoising_mnist", n_images=500, n_probe_images=200)}
     for level in (0.1, 0.25, 0.5):
         assert rows[f"denoised_psnr_{level}"] > rows[f"noisy_psnr_{level}"] + 3
@@ -287,7 +289,8 @@ def test_swaps_are_scored_against_the_truth(tmp_path):
     (tmp_path / "mine" / "preset.yaml").write_text(TINY_SWAP.format(side=32, metric="swap_psnr"))
     model = gz.load(tmp_path / "mine", weights=None)
     images = {
-        side: gz.data.to_unit(gz.zoo.arrays(model, "test", other=side == "b", data_dir=tmp_path)[0]) for side in "ab"
+        side: gz.data.to_unit(gz.zoo.arrays(model, "test", name=f"rendered_faces_{side}", data_dir=tmp_path)[0])
+        for side in "ab"
     }
 
     def measured(swap):

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import corruptions, losses
+from keras_genzoo import engine, losses
 from keras_genzoo.errors import ZooError
-from keras_genzoo.models.face_swap import shared_factors
+from keras_genzoo.models.face_swap import warping
+from keras_genzoo.models.face_swap.codes import shared_factors
 
 
 def people(n, *, seed):
@@ -20,6 +21,7 @@ def people(n, *, seed):
     return tuple(np.where(shape, 0.9, 0.1).astype("float32")[..., None] for shape in (a, b))
 
 
+@pytest.mark.nightly
 def test_a_swap_is_learned_without_pairs(tiny):
     """Trained on unpaired poses, b's decoder draws b in a's pose: nearer to the truth than a is, or b's mean."""
     (a, _), (_, b) = people(1_500, seed=0), people(1_500, seed=1)
@@ -41,7 +43,7 @@ def test_a_swap_is_learned_without_pairs(tiny):
 
 def test_the_loss_is_that_of_the_docstring(tiny):
     a, b = people(6, seed=0)
-    model = tiny("face_swap", absolute_error=2.0, dissimilarity=3.0)
+    model = tiny("face_swap", absolute_error=2.0, dissimilarity=3.0, run_eagerly=True)
     logs = model.evaluate(a, b, batch_size=6, verbose=0, return_dict=True)
     by_hand = []
     for images, side in ((a, "a"), (b, "b")):
@@ -94,12 +96,12 @@ def test_aligned_codes_have_the_others_mean_and_covariance(tiny):
 
 
 def test_the_map_is_known_for_diagonal_gaussians():
-    from keras_genzoo.models.face_swap import _transport
+    from keras_genzoo.models.face_swap.codes import transport
 
     rng = np.random.default_rng(0)
     source = rng.standard_normal((20_000, 2)) * [1.0, 2.0] + [1.0, -1.0]
     target = rng.standard_normal((20_000, 2)) * [3.0, 1.0] + [0.0, 5.0]
-    kernel, bias = _transport(source, target)
+    kernel, bias = transport(source, target)
     np.testing.assert_allclose(kernel, np.diag([3.0, 0.5]), atol=0.05)
     np.testing.assert_allclose(np.mean(source, 0) @ kernel + bias, target.mean(0), atol=1e-9)
 
@@ -278,7 +280,7 @@ def test_the_codes_are_made_to_tell_the_factors(tiny):
 
     def fitted(x, y, **options):
         keras.utils.set_random_seed(0)
-        model = tiny("face_swap", seed=0, **options)
+        model = tiny("face_swap", fresh=True, run_eagerly=True, seed=0, **options)
         before = model.reader.get_weights()
         logs = model.fit(x, y, batch_size=64, verbose=0).history
         moved = any(np.any(x != y) for x, y in zip(before, model.reader.get_weights(), strict=True))
@@ -289,7 +291,7 @@ def test_the_codes_are_made_to_tell_the_factors(tiny):
     assert moved
     assert not idle
     keras.utils.set_random_seed(0)
-    fresh = tiny("face_swap", seed=0)
+    fresh = tiny("face_swap", fresh=True, seed=0)
     error = np.abs(np.stack([np.asarray(fresh.reader(fresh.encode(x))) for x in (a, b)]) - known)
     huber = np.where(error < 1, error**2 / 2, error - 0.5).mean()
     assert loss - plain == pytest.approx(0.5 * huber, rel=1e-3)
@@ -325,13 +327,13 @@ def test_factors_that_fit_cannot_use_are_refused(tiny):
 def test_the_last_steps_are_not_warped(tiny, monkeypatch):
     a, b = people(8, seed=0)
     strengths = []
-    plain = corruptions.warped_pair
+    plain = warping.warped_pair
 
     def recorded(x, *, strength, **options):
         strengths.append(float(strength))
         return plain(x, strength=strength, **options)
 
-    monkeypatch.setattr(corruptions, "warped_pair", recorded)
+    monkeypatch.setattr(warping, "warped_pair", recorded)
     model = tiny("face_swap", warped_steps=3, compiled=False)
     model.compile("adam", run_eagerly=True)
     model.fit(a, b, batch_size=2, epochs=2, verbose=0)  # 8 steps, two images of people each
@@ -355,9 +357,9 @@ def test_both_people_are_asked_for_and_looked_at(tiny):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"warp": -0.1}, "`warp` must be >= 0 and finite. Received: -0.1"),
+        ({"warp": -0.1}, "`warp` must be >= 0. Received: -0.1"),
         ({"n_factors": 2}, "`n_factors` must be 0, or 3 or more. Received: 2"),
-        ({"n_factors": 3.5}, "`n_factors` must be an integer >= 1. Received: 3.5"),
+        ({"n_factors": 3.5}, "`n_factors` must be an integer. Received: 3.5"),
         ({"absolute_error": 0.0, "dissimilarity": 0.0}, "must not both be 0"),
         ({"decoder": {"name": "face_decoder", "filters": [4, 4]}}, r"bring \(14, 14\) to \(56, 56\); the images have"),
     ],
@@ -373,18 +375,20 @@ def test_the_two_decoders_are_two(tiny):
     model = tiny("face_swap")
     assert not {id(v) for v in model.decoder_a.weights} & {id(v) for v in model.decoder_b.weights}
     before = model.decoder_b.get_weights()
+    model.compile("adam", run_eagerly=True)
     model.absolute_error, model.dissimilarity = 1.0, 0.0
     model.fit(tf.data.Dataset.from_tensors((a, b, (np.ones_like(a), np.ones_like(b)))), verbose=0)
     assert any(np.any(x != y) for x, y in zip(before, model.decoder_b.get_weights(), strict=True))
     assert np.any(model.swap(a, to="a") != model.swap(a, to="b"))
     np.testing.assert_allclose(model.autoencode(a, of="b"), model.swap(a, to="b"), atol=1e-6)  # not aligned yet
+    model.run_eagerly = False  # the same graph to the bit
     np.testing.assert_array_equal(model.predict(a, verbose=0), model.swap(a, to="b"))
 
 
 class TestWarping:
     def test_the_target_is_moved_and_tinted_and_the_seen_warped_besides(self):
         a = ops.convert_to_tensor(people(16, seed=0)[0])
-        seen, target, none = corruptions.warped_pair(a, warp=0.05, tint=0.1, seed=keras.random.SeedGenerator(0))
+        seen, target, none = warping.warped_pair(a, warp=0.05, tint=0.1, seed=keras.random.SeedGenerator(0))
         assert none is None
         for images in (seen, target):
             assert images.shape == a.shape
@@ -392,14 +396,14 @@ class TestWarping:
             assert float(ops.max(images)) <= 1
         assert np.all(np.abs(seen - target).max(axis=(1, 2, 3)) > 0.01)
         assert np.all(np.abs(target - a).max(axis=(1, 2, 3)) > 0.01)
-        same, target, _ = corruptions.warped_pair(a, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(0))
+        same, target, _ = warping.warped_pair(a, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(0))
         np.testing.assert_allclose(same, target, atol=1e-6)
 
     def test_half_of_the_images_are_mirrored_and_none_goes_far(self):
         """Of a bright left half, the brighter half tells; and the turn is within 10 degrees, the shift within 5 %."""
         left = np.zeros((400, 32, 32, 1), "float32")
         left[:, :, :16] = 0.8
-        _, target, _ = corruptions.warped_pair(left, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(1))
+        _, target, _ = warping.warped_pair(left, warp=0.0, tint=0.1, seed=keras.random.SeedGenerator(1))
         target = ops.convert_to_numpy(target)
         kept = target[:, :, :16].mean((1, 2, 3)) > target[:, :, 16:].mean((1, 2, 3))
         assert 160 < kept.sum() < 240  # 200 +- 4 standard deviations
@@ -412,7 +416,7 @@ class TestWarping:
         """A shift is of whole pixels, at most 5 % of the sides: nothing is blurred. Beyond the border pixels go on."""
         a = np.random.default_rng(0).random((64, 28, 28, 1), "float32")
         options = {"warp": 0.05, "tint": 0.1, "strength": 0.0, "seed": keras.random.SeedGenerator(0)}
-        seen, target, _ = corruptions.warped_pair(a, **options)
+        seen, target, _ = warping.warped_pair(a, **options)
         np.testing.assert_array_equal(seen, target)
         found = []
         for image, x in zip(target.numpy(), a, strict=True):
@@ -428,7 +432,7 @@ class TestWarping:
 
     def test_weights_move_with_the_target(self):
         image = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")
-        _, target, weights = corruptions.warped_pair(
+        _, target, weights = warping.warped_pair(
             image, warp=0.1, tint=0.1, seed=keras.random.SeedGenerator(2), weights=image
         )
         for x, w in zip(np.array(target), np.array(weights), strict=True):  # up to brightness and contrast
@@ -449,7 +453,7 @@ class TestStructuralSimilarity:
         rng = np.random.default_rng(2)
         x, r = rng.random((2, 3, 17, 22, 3)).astype("float32")
         expected = losses.structural_similarity(x, reconstruction=r)
-        monkeypatch.setattr(losses.distribution, "list_devices", lambda kind: ["gpu:0"])
+        monkeypatch.setattr(engine, "has_gpu", lambda: True)
         monkeypatch.delattr(losses.ops, "einsum")
         np.testing.assert_allclose(losses.structural_similarity(x, reconstruction=r), expected, rtol=1e-5)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_SWAP
+from helpers import TINY_SWAP
 from PIL import Image
 
-from keras_genzoo import cli, faces, presets, provenance, training
+from keras_genzoo import cli, engine, faces, presets, provenance, training
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.face_swap.hooks import FaceSwapHooks
 
 FOLDER = Path(__file__).parent / "faces"  # eight rendered images of people who do not exist, four of each
 BOX = (60, 40)  # where a face is put in a picture, from the left and the top
@@ -143,6 +144,7 @@ def test_extracted_faces_carry_their_points(tmp_path):
     assert np.hypot(*off.T).argmax() == 2  # the nose that was moved aside
 
 
+@pytest.mark.nightly
 def test_a_face_swap_of_extracted_faces_is_guided_by_their_points(folders, tmp_path):
     """And of others is not, which is said."""
     preset = folders / "mine" / "preset.yaml"
@@ -455,7 +457,10 @@ def test_train_from_folders_swap_and_measure(folders, capsys, monkeypatch):
     arguments = ["train", str(folders / "mine"), "--out", str(folders / "out")]
     where = ["--data-a", str(folders / "a"), "--data-b", str(folders / "b")]
     drawn = []
-    monkeypatch.setattr("keras_genzoo.plots.swaps", lambda model, a, b, path: drawn.append((len(a), len(b), path.name)))
+    monkeypatch.setattr(
+        "keras_genzoo.models.face_swap.drawings.swaps",
+        lambda model, a, b, path: drawn.append((len(a), len(b), path.name)),
+    )
     assert cli.main([*arguments, *where]) == 0
     assert len(drawn) == 2
     assert {name for *_, name in drawn} == {"preview.png"}
@@ -475,35 +480,32 @@ def test_train_from_folders_swap_and_measure(folders, capsys, monkeypatch):
 
 def test_the_last_epochs_are_unwarped_and_have_a_course_of_their_own(folders):
     preset = presets.find(folders / "mine")
-    data = {"name": f"folder:{folders / 'a'}", "other": f"folder:{folders / 'b'}"}
-    preset = preset.model_copy(update={"data": preset.data.model_copy(update=data)})
+    preset = FaceSwapHooks.on_data(preset, tuple(f"folder:{folders / side}" for side in "ab"))
     optimizers = {"optimizer": presets.OptimizerConfig(learning_rate=1e-3, schedule="cosine")}
+    preset = preset.with_updates(training={"epochs": 5, "optimizers": optimizers})
 
-    def prepared(**changed):
-        changed = {"epochs": 5, "optimizers": optimizers, **changed}
-        return training.prepare(preset.model_copy(update={"training": preset.training.model_copy(update=changed)}))
+    def prepared(unwarped_epochs):
+        return training.prepare(preset.with_updates(section={"unwarped_epochs": unwarped_epochs}))
 
     model, _, steps = prepared(unwarped_epochs=2)
     assert model.warped_steps == 3 * steps
-    rate = model.optimizer._learning_rate
+    rate = engine.learning_rate_of(model.optimizer)
     at = [float(rate(epoch * steps)) for epoch in (0, 1.5, 2.999, 3.001, 4, 4.999)]
     np.testing.assert_allclose(at, [1e-3, 5e-4, 0, 5e-4, 2.5e-4, 0], atol=1e-7)
     model, _, _ = prepared(unwarped_epochs=0)
     assert model.warped_steps == 0
-    shorter = training._in_epochs(preset.training.model_copy(update={"epochs": 5, "unwarped_epochs": 2}), 10)
-    assert (shorter.epochs, shorter.unwarped_epochs) == (10, 4)
-    shorter = training._in_epochs(shorter, 1)
-    assert (shorter.epochs, shorter.unwarped_epochs) == (1, 0)
-    with pytest.raises(ZooError, match=r"fewer than its epochs. Received: 5 of 5 epochs, family: face_swap"):
+    longer = FaceSwapHooks.in_epochs(preset.with_updates(section={"unwarped_epochs": 2}), 10)
+    assert (longer.training.epochs, longer.section.unwarped_epochs) == (10, 4)
+    shorter = FaceSwapHooks.in_epochs(longer, 1)
+    assert (shorter.training.epochs, shorter.section.unwarped_epochs) == (1, 0)
+    with pytest.raises(ZooError, match=r"must be fewer than `training.epochs`.* Received: 5 of 5 epochs"):
         prepared(unwarped_epochs=5)
-    autoencoder = presets.find("ae2d_mnist")
-    autoencoder = autoencoder.model_copy(
-        update={"training": autoencoder.training.model_copy(update={"unwarped_epochs": 1})}
-    )
-    with pytest.raises(ZooError, match=r"is for a face_swap .*, family: autoencoder"):
-        training.prepare(autoencoder)
+    text = presets.dump(presets.find("ae2d_mnist")) + "face_swap: {other: mnist, unwarped_epochs: 1}\n"
+    with pytest.raises(ZooError, match="unknown key `face_swap`"):
+        presets.parse(text, origin="mine")
 
 
+@pytest.mark.nightly
 def test_an_unbroken_run_and_a_resumed_one_end_alike(folders, monkeypatch):
     data = [f"folder:{folders / side}" for side in "ab"]
     training.train(folders / "mine", folders / "whole", data=data, verbose=0)

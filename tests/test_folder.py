@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import keras_genzoo as gz
-from keras_genzoo import data
+from keras_genzoo import cli, data
 from keras_genzoo.errors import MissingDataError, ZooError
 
 GREY = (28, 28, 1)
@@ -238,8 +238,8 @@ def test_codes_of_classes_in_folders_are_probed(tmp_path, mnist):
     assert rows["pixels_linear_probe_error"] < 0.5
 
 
-def test_the_command_line(tmp_path, photos):
-    """Train on a folder given by a relative path; the result is used from elsewhere."""
+def test_the_command_line(tmp_path, photos, monkeypatch, capsys):
+    """Train on a folder given by a relative path; the result is used from elsewhere, by another process."""
 
     def run(*arguments, cwd):
         command = [sys.executable, "-m", "keras_genzoo.cli", *map(str, arguments)]
@@ -251,13 +251,18 @@ def test_the_command_line(tmp_path, photos):
     assert "zz_broken.jpg" in done.stderr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert run("evaluate", "../mine", "--data", "folder:../photos", cwd=elsewhere).returncode == 2  # not --data-dir
     done = run("evaluate", "../mine", "--json", cwd=elsewhere)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["metric"] == "squared_error"
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "../mine", "--data", "folder:../photos"])  # not --data-dir
+    assert stop.value.code == 2
     (tmp_path / "empty").mkdir()
-    done = run("train", "ae_mnist", "--data", "folder:empty", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("keras-genzoo: error: ")
-    assert "holds no image to train with" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert cli.main(["train", "ae_mnist", "--data", "folder:empty"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("keras-genzoo: error: ")
+    assert "holds no image to train with" in told
     assert not (tmp_path / "runs").exists()

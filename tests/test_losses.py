@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_genzoo import losses
+from keras_genzoo.models.gan.games import GAMES
 
 # A sum of n float32 terms, each rounded to 6e-8 of itself: these tests sum 784 at most, in pairs or blocks.
 RTOL = 2e-6
@@ -403,11 +404,11 @@ def test_minimax_saturates_where_non_saturating_does_not():
     np.testing.assert_allclose(non_saturating, [-1.0], rtol=1e-7)
 
 
-@pytest.mark.parametrize("game", losses.GAMES)
+@pytest.mark.parametrize("game", GAMES)
 def test_every_game_pulls_the_same_way(game):
     """D raises real logits and lowers fake ones, G raises fake ones; at a start where no side has won."""
     real, fake = np.float32([0.3, 0.6]), np.float32([0.1, 0.4])
-    sides = losses.GAMES[game]
+    sides = GAMES[game]()
     by_real = _gradient(lambda v: sides.discriminator(real_logits=v, fake_logits=fake), real)
     by_fake = _gradient(lambda v: sides.discriminator(real_logits=real, fake_logits=v), fake)
     by_g = _gradient(lambda v: sides.generator(real_logits=real, fake_logits=v), fake)
@@ -427,10 +428,10 @@ def test_games_of_known_logits():
         "hinge": (0.5, 2.0),
         "relativistic": (math.log1p(math.exp(-2.5)), math.log1p(math.exp(2.5))),
     }
-    assert set(expected) == set(losses.GAMES)
+    assert set(expected) == set(GAMES)
     for game, (discriminator, generator) in expected.items():
-        assert float(losses.GAMES[game].discriminator(**logits)[0]) == pytest.approx(discriminator, rel=1e-6)
-        assert float(losses.GAMES[game].generator(**logits)[0]) == pytest.approx(generator, rel=1e-6)
+        assert float(GAMES[game]().discriminator(**logits)[0]) == pytest.approx(discriminator, rel=1e-6)
+        assert float(GAMES[game]().generator(**logits)[0]) == pytest.approx(generator, rel=1e-6)
 
 
 def test_hinge_stops_at_its_margin():

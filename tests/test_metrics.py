@@ -5,6 +5,7 @@ import pytest
 
 from keras_genzoo import metrics
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.face_swap import measures
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -217,13 +218,13 @@ def circle(n, centre, radius, size=68):
 
 
 def test_the_region_of_a_face_is_what_its_outline_holds():
-    region = metrics.face_region(circle(2, (20, 24), 10), (48, 40, 3))
+    region = measures.face_region(circle(2, (20, 24), 10), (48, 40, 3))
     assert region.shape == (2, 48, 40, 1)
     assert region.dtype == "float32"
     assert region[0].sum() == pytest.approx(np.pi * 100, rel=0.04)
     y, x = np.argwhere(region[1, ..., 0]).mean(0)
     assert (y, x) == (pytest.approx(24, abs=0.3), pytest.approx(20, abs=0.3))
-    outside = metrics.face_region(circle(1, (-50, -50), 10), (48, 40, 3))
+    outside = measures.face_region(circle(1, (-50, -50), 10), (48, 40, 3))
     assert outside.sum() == 0
 
 
@@ -246,7 +247,7 @@ def test_the_ridge_reads_positions_and_is_blind_to_colour():
         shape = np.hypot(rows - places[:, 0], columns - places[:, 1]) < 5
         return (0.2 + 0.6 * shape)[..., None].repeat(3, -1), places.reshape(n, 2)
 
-    read = metrics.ridge_of_faces(*discs(400))
+    read = measures.ridge_of_faces(*discs(400))
     images, places = discs(100)
     assert np.abs(read(images) - places).mean() < 0.5  # of a range of 10
     tinted = 0.3 * images * [1.0, 0.5, 0.7] + 0.1

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_genzoo import GANMonitor, data, models, monitor, synthetic
+from keras_genzoo import GANMonitor, data, models
+from keras_genzoo.data import made
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models.gan import monitor
 
-RING = synthetic.MIXTURES["ring2d"]
+RING = made.MIXTURES["ring2d"]
 
 
 def ring_gan(g_rate, d_rate, **options):
@@ -64,6 +66,7 @@ def test_a_collapse_is_named(points, tmp_path):
         assert (tmp_path / name).stat().st_size > 1000
 
 
+@pytest.mark.nightly
 def test_a_healthy_run_is_left_alone(points):
     watching = GANMonitor(*points, every=200, modes=RING.modes_of, n_modes=8, action="stop")
     gan = healthy()

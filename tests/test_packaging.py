@@ -32,8 +32,9 @@ def test_the_wheel_holds_presets_and_data(wheel):
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
 
 
-def test_the_wheel_works_in_a_clean_environment_from_another_directory(wheel, tmp_path):
+def test_the_wheel_works_in_a_clean_environment_from_another_directory(wheel, tmp_path, monkeypatch):
     """Installed into an environment of its own, which borrows only the dependencies of this one."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     home = tmp_path / "clean"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"

@@ -1,5 +1,6 @@
 """The lecture's experiments, cut short: what each shows must show already."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -8,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from keras_genzoo import data, metrics, presets, studies, synthetic
+from keras_genzoo import data, metrics, presets, studies
+from keras_genzoo.data import made
 from keras_genzoo.errors import ZooError
+from keras_genzoo.registry import resolve
+from keras_genzoo.studies import common, estimate, runs, seeds, sensitivity
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def short(monkeypatch):
         batches, _ = stream(*arguments, **options)
         return batches, 100
 
-    monkeypatch.setattr(studies.data, "stream", fewer)
+    monkeypatch.setattr(data, "stream", fewer)
 
 
 def _run(name, tmp_path, **arguments):
@@ -32,17 +36,16 @@ def _run(name, tmp_path, **arguments):
     return rows
 
 
-def test_every_study_is_a_command():
-    from keras_genzoo import cli
-
-    assert list(cli._STUDIES) == list(studies.STUDIES)
+def test_every_study_is_found_by_its_name():
+    for name, study in studies.STUDIES.items():
+        assert resolve(study.function).__name__ == name
+        assert study.about
 
 
 def test_estimates_from_the_prior_fall_short(tmp_path, monkeypatch):
     """Both rise with N, as bounds do; a thousand draws of the prior tell less than one of q(z|x)."""
-    few = lambda setting: estimate(setting, n_images=10, most_naive=1_000, most_weighted=200)  # noqa: E731
-    estimate = studies.estimate
-    monkeypatch.setitem(studies.STUDIES, "estimate", (few, None))
+    few = functools.partial(estimate.estimate, n_images=10, most_naive=1_000, most_weighted=200)
+    monkeypatch.setitem(studies.STUDIES, "estimate", studies.Study(few, None, ""))
     rows = _run("estimate", tmp_path)
     naive, weighted = ([r["log_p"] for r in rows if r["estimate"].startswith(side)] for side in ("naive", "importance"))
     assert naive == sorted(naive)
@@ -51,6 +54,7 @@ def test_estimates_from_the_prior_fall_short(tmp_path, monkeypatch):
     assert -110 < weighted[-1] < -65
 
 
+@pytest.mark.nightly
 def test_a_code_needs_both_halves_of_the_elbo(tmp_path, short):
     rows = {row["trained on"]: row for row in _run("latent_space", tmp_path, epochs=1)}
     alone, silent, both = rows["reconstruction only"], rows["KL only"], rows["reconstruction and KL"]
@@ -68,6 +72,7 @@ def test_codes_interpolate_where_pixels_blend(tmp_path):
     assert ink[0] < 0.8 * ink[1] < 0.8 * 0.8 * ink[2]
 
 
+@pytest.mark.nightly
 def test_beta_trades_rate_for_distortion(tmp_path, short):
     rows = _run("beta", tmp_path, epochs=1)
     assert [row["rate"] for row in rows] == sorted((row["rate"] for row in rows), reverse=True)
@@ -76,6 +81,7 @@ def test_beta_trades_rate_for_distortion(tmp_path, short):
         assert row["elbo"] == pytest.approx(-row["rate"] - row["distortion"], abs=0.02)
 
 
+@pytest.mark.nightly
 def test_a_vae_collapses_under_wide_noise_and_is_cured(tmp_path, short):
     rows = {row["case"]: row for row in _run("collapse", tmp_path, epochs=3)}
     assert rows["sigma 2.5"]["active_units"] == 0
@@ -87,23 +93,24 @@ def test_a_vae_collapses_under_wide_noise_and_is_cured(tmp_path, short):
 
 def test_modes_are_counted_over_games_and_regularizers_and_resumed(tmp_path, monkeypatch):
     """A few cells of the map; an interrupted study trains only what is missing. What training finds is tested below."""
-    sensitivity = studies.sensitivity
     cells = {
         "games": ("minimax", "relativistic"),
         "cures": ("R1 + R2", "label smoothing"),
         "rates": (1e-3, 1e-2),
         "n_seeds": 1,
     }
-    monkeypatch.setitem(studies.STUDIES, "sensitivity", (lambda setting: sensitivity(setting, **cells), 2))
+    monkeypatch.setitem(
+        studies.STUDIES, "sensitivity", studies.Study(functools.partial(sensitivity.sensitivity, **cells), 2, "")
+    )
     calls = []
 
     def counted(name, runs, epochs, **options):
-        calls.append((name, options["game"]))
+        calls.append((name, json.dumps(options["game"])))
         if len(calls) == 5:
             raise KeyboardInterrupt
         return [{"modes": len(calls) if rate == 1e-3 else 0, "high_quality": 0.9, "epochs": epochs} for rate, _ in runs]
 
-    monkeypatch.setattr(studies, "_mode_counts", counted)
+    monkeypatch.setattr(runs, "mode_counts", counted)
     with pytest.raises(KeyboardInterrupt):
         _run("sensitivity", tmp_path)
     assert (tmp_path / "out" / "sensitivity.partial.json").is_file()
@@ -121,39 +128,42 @@ def test_modes_are_counted_over_games_and_regularizers_and_resumed(tmp_path, mon
 
 
 def test_modes_that_were_hit_by_chance_are_not_kept():
-    grid = synthetic.MIXTURES["grid2d"]
+    grid = made.MIXTURES["grid2d"]
     strewn = np.random.default_rng(0).uniform(grid.centres.min(), grid.centres.max(), size=(20_000, 2))
     true = np.repeat(grid.centres, 10, axis=0)
     for points, kept in ((strewn, False), (true, True), (true[10:], False)):
         found = metrics.mode_coverage(points, centres=grid.centres, std=grid.std)
         assert found["modes"] == (24 if points.shape == true[10:].shape else 25)
-        assert studies._keeps_all(found, 25) == kept
+        assert runs.keeps_all(found, 25) == kept
 
 
+@pytest.mark.nightly
 def test_a_run_of_the_map_is_that_of_a_model_of_its_own():
     """Runs that share a compiled step do not share anything else."""
-    runs = [(1e-3, 0), (3e-3, 1), (1e-3, 0)]
-    first, other, again = studies._mode_counts("ring2d", runs, 1, game="hinge", r1=0.1)
+    rates_and_seeds = [(1e-3, 0), (3e-3, 1), (1e-3, 0)]
+    first, other, again = runs.mode_counts("ring2d", rates_and_seeds, 1, game="hinge", r1=0.1)
     assert first == again != other
-    assert studies._mode_counts("ring2d", [(3e-3, 1)], 1, game="hinge", r1=0.1) == [other]
+    assert runs.mode_counts("ring2d", [(3e-3, 1)], 1, game="hinge", r1=0.1) == [other]
 
 
+@pytest.mark.nightly
 def test_processes_train_what_one_process_does():
     calls = {seed: {"name": "ring2d", "runs": [(1e-3, seed)], "epochs": 1, "game": "hinge"} for seed in (0, 1)}
-    found = dict(studies._trained(calls, 2))
-    assert found == dict(studies._trained(calls, 1))
+    found = dict(runs._trained(calls, 2))
+    assert found == dict(runs._trained(calls, 1))
     assert found[0] != found[1]
 
 
+@pytest.mark.nightly
 def test_processes_end_with_the_study_that_began_them(tmp_path):
     """Also with one that is killed, which can tell them nothing."""
     script = tmp_path / "killed.py"
     script.write_text("""
 import concurrent.futures, multiprocessing, os, signal, time
-from keras_genzoo import studies
+from keras_genzoo.studies import runs
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, initializer=studies._begin_worker)
+    pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, initializer=runs._begin_worker)
     print(pool.submit(os.getpid).result(), flush=True)
     pool.submit(time.sleep, 600)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -163,10 +173,10 @@ if __name__ == "__main__":
     assert int(ended.stdout) > 0  # it worked; and the pipe was closed by its end, or `run` would wait for it
 
 
+@pytest.mark.nightly
 def test_presets_of_points_are_trained_from_several_seeds(tmp_path, short, monkeypatch):
-    seeds = studies.seeds
-    few = lambda setting: seeds(setting, names=("ring2d",), n_seeds=2)  # noqa: E731
-    monkeypatch.setitem(studies.STUDIES, "seeds", (few, 50))
+    few = functools.partial(seeds.seeds, names=("ring2d",), n_seeds=2)
+    monkeypatch.setitem(studies.STUDIES, "seeds", studies.Study(few, 50, ""))
     rows = _run("seeds", tmp_path, epochs=3)
     assert [(row["data"], row["seed"]) for row in rows] == [("ring2d", 0), ("ring2d", 1)]
     assert all(0 < row["modes"] <= 8 and row["reverse_kl"] >= 0 for row in rows)
@@ -182,9 +192,9 @@ def test_seeds_go_on_from_those_that_are_done(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return [{"modes": len(trained), "high_quality": 1.0, "reverse_kl": 0.0}]
 
-    monkeypatch.setattr(studies, "_mode_counts", counted)
-    monkeypatch.setitem(studies.STUDIES, "seeds", (lambda setting: seeds(setting, n_seeds=2), studies._OF_THE_PRESET))
-    seeds = studies.seeds
+    monkeypatch.setattr(runs, "mode_counts", counted)
+    few = functools.partial(seeds.seeds, n_seeds=2)
+    monkeypatch.setitem(studies.STUDIES, "seeds", studies.Study(few, common.AS_THE_PRESET, ""))
     with pytest.raises(KeyboardInterrupt):
         _run("seeds", tmp_path)
     rows = _run("seeds", tmp_path)
@@ -200,15 +210,15 @@ def test_seeds_go_on_from_those_that_are_done(tmp_path, monkeypatch):
 
 
 def test_runs_of_other_networks_are_trained_anew(tmp_path, monkeypatch):
-    setting, trained = studies.Setting(1, 0, False, tmp_path / "study.partial.json", 1), []
+    setting, trained = common.Setting(1, 0, False, tmp_path / "study.partial.json", 1), []
 
     def counted(runs, units):
         trained.append(units)
         return [{"modes": units}]
 
-    monkeypatch.setattr(studies, "_mode_counts", counted)
+    monkeypatch.setattr(runs, "mode_counts", counted)
     for units in (8, 8, 16):
-        rows = studies._rows(setting, [([{"seed": 0}], {"runs": [(1e-3, 0)], "units": units})])
+        rows = runs.rows_of(setting, [([{"seed": 0}], {"runs": [(1e-3, 0)], "units": units})])
         assert rows == [{"seed": 0, "modes": units}]
     assert trained == [8, 16]
 

@@ -5,36 +5,12 @@ import json
 import keras
 import numpy as np
 import pytest
-from test_zoo import PRESET
+from helpers import GAN, PRESET, WATCHED_GAN, preset_of
 
 import keras_genzoo as gz
-from keras_genzoo import data, presets, training
+from keras_genzoo import data, origin, presets, training
 from keras_genzoo.errors import ZooError
-
-GAN = """
-family: gan
-description: A tiny GAN for the tests.
-data: {name: mnist}
-model:
-  latent_dim: 4
-  generator: {name: dcgan_generator, filters: [4, 4], kernel_size: 4}
-  discriminator: {name: dcgan_discriminator, filters: [4, 4], kernel_size: 4, dropout: 0.2}
-training:
-  epochs: 3
-  batch_size: 100
-  optimizers:
-    g_optimizer: {name: adam, learning_rate: 1e-3, schedule: cosine, beta_1: 0.5}
-    d_optimizer: {name: adam, learning_rate: 1e-3, beta_1: 0.5}
-evaluation: {metric: frechet_distance, n_samples: 100}
-"""
-
-WATCHED_GAN = GAN.replace("epochs: 3", "epochs: 3\n  monitor: {every: 2, action: restore}")
-
-
-def preset_of(text, folder):
-    folder.mkdir(parents=True)
-    (folder / "preset.yaml").write_text(text)
-    return presets.find(folder)
+from keras_genzoo.models.gan.hooks import GANHooks
 
 
 @pytest.fixture
@@ -48,7 +24,10 @@ class Stopped(Exception):
     """What a pulled plug looks like from inside."""
 
 
-@pytest.mark.parametrize(("text", "dtype"), [(PRESET, None), (GAN, None), (WATCHED_GAN, "mixed_float16")])
+@pytest.mark.parametrize(
+    ("text", "dtype"),
+    [(PRESET, None), pytest.param(GAN, None, marks=pytest.mark.nightly), (WATCHED_GAN, "mixed_float16")],
+)
 def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeypatch, few_images):
     preset = preset_of(text.replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
     unbroken = gz.train(preset, tmp_path / "unbroken", dtype=dtype, verbose=0)
@@ -99,13 +78,12 @@ def test_a_partial_run_of_another_configuration_is_not_continued(tmp_path, monke
     gz.train(preset, tmp_path / "out", epochs=1, verbose=0)  # the right one only has to be saved
 
 
-def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
+@pytest.mark.nightly
+def test_training_lowers_the_loss(tmp_path):
     preset = preset_of(
         PRESET.replace("2000", "500").replace("1e-3", "5e-3").replace("epochs: 3", "epochs: 6"), tmp_path / "preset"
     )
-    model = gz.train(preset, tmp_path / "a", verbose=0)
-    again = gz.train(preset, tmp_path / "b", verbose=0)
-    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+    gz.train(preset, tmp_path / "a", verbose=0)
     test = gz.data.load("mnist", "test", binarize="dynamic", batch_size=1000)
     before = gz.load(tmp_path / "a", weights=None).evaluate(test, verbose=0, return_dict=True)["loss"]
     after = gz.load(tmp_path / "a").evaluate(test, verbose=0, return_dict=True)["loss"]
@@ -159,14 +137,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     preset = preset_of(PRESET, tmp_path / "preset")
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "state.json").write_text('{"epoch": 1')
-    with pytest.raises(ZooError, match=r"state.json is damaged .* remove .*out.partial"):
+    with pytest.raises(ZooError, match=r"state.json is not JSON .* remove .*out.partial"):
         gz.train(preset, tmp_path / "out")
 
 
-def test_a_gan_learns_where_the_ink_is(tmp_path):
+def test_a_gan_learns_where_the_ink_is(tmp_path, monkeypatch):
     """A short real game: the samples' mean image comes closer to the digits' than half the way from its start."""
     text = GAN.replace("filters: [4, 4]", "filters: [16, 8]").replace("epochs: 3", "epochs: 1")
-    preset = preset_of(text.replace("dropout: 0.2", "dropout: 0.0").replace("6000", "100"), tmp_path / "preset")
+    preset = preset_of(text.replace("dropout: 0.2", "dropout: 0.0"), tmp_path / "preset")
+    whole = data.arrays
+    monkeypatch.setattr(data, "arrays", lambda *a, **k: tuple(array[:25_000] for array in whole(*a, **k)))
     real = data.to_unit(data.arrays("mnist", "test")[0]).mean(0)
 
     def distance(model):
@@ -178,7 +158,7 @@ def test_a_gan_learns_where_the_ink_is(tmp_path):
 
 def test_the_monitor_of_a_preset_watches_and_stops(tmp_path, few_images, monkeypatch):
     """Its pictures appear while the training runs, its images are not trained on, and it has the last word."""
-    text = GAN.replace("epochs: 3", "epochs: 3\n  monitor: {every: 2, action: stop, grace: 0, patience: 1}")
+    text = GAN + "gan: {monitor: {every: 2, action: stop, grace: 0, patience: 1}}\n"
     preset = preset_of(text, tmp_path / "preset")
     with (
         pytest.warns(UserWarning, match="GANMonitor at step 2: mode collapse"),
@@ -189,12 +169,53 @@ def test_the_monitor_of_a_preset_watches_and_stops(tmp_path, few_images, monkeyp
     assert not (tmp_path / "out").exists()
     model, _, steps = training.prepare(preset)
     assert steps == (600 - 256) // 100
-    watching = training._monitor(model, preset, None, None)
+    watching = GANHooks(preset).monitor(model, None)
     assert watching.n_modes == 10
     assert (watching.holdout[0] == data.to_unit(data.arrays("mnist", "train")[0][-256:])).all()
 
 
 def test_only_a_gan_is_watched(tmp_path):
-    preset = preset_of(PRESET.replace("epochs:", "monitor: {}\n  epochs:"), tmp_path / "preset")
-    with pytest.raises(ZooError, match=r"`training.monitor` watches a gan. Received: the family vae"):
+    preset = tmp_path / "preset"
+    preset.mkdir()
+    (preset / "preset.yaml").write_text(PRESET + "gan: {monitor: {}}\n")
+    with pytest.raises(ZooError, match="unknown key `gan`"):
         gz.train(preset, tmp_path / "out", verbose=0)
+
+
+def test_weights_say_where_they_come_from(tmp_path, few_images):
+    """The record of a training, and of one that starts from it; the start counts by the hash of its weights."""
+    text = PRESET.replace("epochs: 3", "epochs: 1")
+    gz.train(preset_of(text, tmp_path / "preset"), tmp_path / "first", verbose=0)
+    record = json.loads((tmp_path / "first" / "weights.json").read_text())
+    came = record["origin"]
+    assert set(came["versions"]) == {"keras_genzoo", "keras", "tensorflow"}
+    assert came["preset_digest"] == presets.find(tmp_path / "preset").digest()
+    assert came["data"] == {"mnist": origin.data_hash(*data.arrays("mnist", "train"))}
+    assert (came["dtype"], came["start_from"]) == ("float32", None)
+    assert came["device"]
+    assert came["commit"] == origin.commit()
+    assert came["seconds"] > 0
+
+    second = preset_of(text.replace("epochs:", f"start_from: {tmp_path / 'first'}\n  epochs:"), tmp_path / "second")
+    gz.train(second, tmp_path / "then", verbose=0)
+    came = json.loads((tmp_path / "then" / "weights.json").read_text())["origin"]
+    assert came["start_from"] == {"name": str(tmp_path / "first"), "sha256": record["sha256"]}
+    loaded = gz.load(tmp_path / "then")
+    gz.save(loaded, tmp_path / "half", weights_dtype="float16")  # the same training, in a smaller file
+    kept = json.loads((tmp_path / "half" / "weights.json").read_text())["origin"]
+    assert kept == came
+    assert (tmp_path / "half" / "history.json").read_text() == (tmp_path / "then" / "history.json").read_text()
+    loaded.decoder.set_weights([weight + 1 for weight in loaded.decoder.get_weights()])
+    gz.save(loaded, tmp_path / "changed")
+    assert "seconds" not in json.loads((tmp_path / "changed" / "weights.json").read_text())["origin"]
+    assert not (tmp_path / "changed" / "history.json").exists()
+
+    before = second.digest()
+    (tmp_path / "moved").mkdir()
+    for file in (tmp_path / "first").iterdir():
+        file.rename(tmp_path / "moved" / file.name)
+    moved = second.with_updates(training={"start_from": str(tmp_path / "moved")})
+    assert moved.digest() == before  # the same weights under another name
+    record["sha256"] = "0" * 64
+    (tmp_path / "moved" / "weights.json").write_text(json.dumps(record))
+    assert moved.digest() != before

@@ -2,32 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import PRESET, run_python
 
 import keras_genzoo as gz
-from keras_genzoo import presets, zoo
+from keras_genzoo import files, presets, zoo
 from keras_genzoo.errors import ZooError
-
-PRESET = """
-family: vae
-description: A tiny VAE for the tests.
-data: {name: mnist, binarize: dynamic}
-model:
-  latent_dim: 4
-  encoder: {name: mlp_encoder, units: [16]}
-  decoder: {name: mlp_decoder, units: [16]}
-training:
-  epochs: 3
-  batch_size: 2000
-  optimizers:
-    optimizer: {name: adam, learning_rate: 1e-3, schedule: cosine}
-evaluation: {metric: nll, n_importance_samples: 3, n_samples: 100}
-"""
 
 
 @pytest.fixture
@@ -231,9 +214,7 @@ def test_a_keras_file_loads_in_a_new_process(saved, tmp_path):
         "np.testing.assert_array_equal(model.sample(3, seed=5), np.load(sys.argv[2])); "
         "assert float(model.optimizer.learning_rate) > 0"
     )
-    command = [sys.executable, "-c", script, tmp_path / "vae.keras", tmp_path / "expected.npy"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_python(script, tmp_path / "vae.keras", tmp_path / "expected.npy")
 
 
 def test_a_weights_record_without_its_hash_is_refused(saved):
@@ -246,7 +227,7 @@ def test_a_weights_record_without_its_hash_is_refused(saved):
 def test_weights_record(saved):
     folder, model = saved
     record = json.loads((folder / "weights.json").read_text())
-    assert record["sha256"] == zoo.sha256(folder / "model.weights.h5")
+    assert record["sha256"] == files.sha256(folder / "model.weights.h5")
     # by hand: 784*16+16 + 2*(16*4+4) + 4*16+16 + 16*784+784
     assert record["parameters"] == 12_560 + 136 + 80 + 13_328 == zoo.parameter_count(model)
-    assert set(record["versions"]) == {"keras_genzoo", "keras"}
+    assert set(record["origin"]["versions"]) == {"keras_genzoo", "keras", "tensorflow"}
