@@ -74,39 +74,6 @@ _NAMES = {  # module of each public name
     "save": "zoo",
     "train": "training",
 }
-_MODULES = (  # public modules, imported when they are first named
-    "cards",
-    "choices",
-    "data",
-    "distributions",
-    "drawings",
-    "engine",
-    "errors",
-    "evaluation",
-    "exporting",
-    "faces",
-    "files",
-    "judges",
-    "layers",
-    "losses",
-    "measures",
-    "metrics",
-    "models",
-    "networks",
-    "optimizers",
-    "origin",
-    "parts",
-    "plots",
-    "presets",
-    "progress",
-    "provenance",
-    "registry",
-    "samplers",
-    "studies",
-    "training",
-    "typing",
-    "zoo",
-)
 
 __all__ = [
     "GAN",
@@ -155,6 +122,9 @@ __all__ = [
     "typing",
     "zoo",
 ]  # fmt: skip
+
+# Public modules, imported when they are first named. A type checker reads `__all__` only if it is written out.
+_MODULES = tuple(name for name in __all__ if name != "__version__" and name not in _NAMES)
 
 
 def __getattr__(name: str) -> Any:
