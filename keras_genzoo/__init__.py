@@ -8,6 +8,8 @@ Importing the package imports neither TensorFlow nor Keras; the first call that 
 """
 
 import importlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -137,3 +139,63 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+# === Classes that Keras' own loader finds ===
+
+# Module of each class that a `.keras` file may name; a test compares it with the classes that register themselves.
+_SERIALIZABLE = {
+    "Autoencoder": "models.autoencoder",
+    "BentMap": "layers",
+    "Classifier": "models.classifier",
+    "FaceSwap": "models.face_swap",
+    "GAN": "models.gan",
+    "GatedDense": "layers",
+    "VAE": "models.vae",
+}
+
+
+class _Announced:
+    """Place of a class in Keras' registry: `keras.saving.load_model` finds it there, and importing it can wait."""
+
+    def __init__(self, name: str):
+        self.__name__ = name
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        module = importlib.import_module(f"keras_genzoo.{_SERIALIZABLE[self.__name__]}")
+        return getattr(module, self.__name__).from_config(config)
+
+
+def _announce(keras: Any) -> None:
+    for name in _SERIALIZABLE:
+        keras.saving.get_custom_objects().setdefault(f"keras_genzoo>{name}", _Announced(name))
+
+
+class _KerasFinder:
+    """Finder on `sys.meta_path` that waits for the import of Keras, which the package itself does not import."""
+
+    is_asking = False  # whether the other finders are being asked
+
+    def find_spec(self, name: str, *_: Any) -> Any:
+        if name != "keras" or self.is_asking:
+            return None
+        self.is_asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.is_asking = False
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_announce(module):
+                execute(module)
+                _announce(module)
+
+            spec.loader.exec_module = execute_and_announce
+        return spec
+
+
+if "keras" in sys.modules:
+    _announce(sys.modules["keras"])
+else:
+    sys.meta_path.insert(0, _KerasFinder())  # pyright: ignore[reportArgumentType]

@@ -21,6 +21,7 @@ from keras_genzoo.typing import Tensor
 
 # Type of step counters: TensorFlow keeps an int32 in the processor's memory, which XLA does not reach.
 COUNTER_DTYPE = "int64"
+_BETWEEN_REPLICAS = 0x3C6EF37  # distance of two devices' seeds: larger than those that people choose beside each other
 _EVALUATED_BY_FIT = "_use_cached_eval_dataset"  # private keyword that `fit` adds when it calls `evaluate` itself
 
 
@@ -107,14 +108,81 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, tf.Tensor)
 
 
+def is_symbolic(value: Any) -> bool:
+    """Whether a value has no numbers yet: a tensor of a function that is being traced, or Keras' own symbol."""
+    return isinstance(value, keras.KerasTensor) or (isinstance(value, tf.Tensor) and not hasattr(value, "numpy"))
+
+
 def is_dataset(value: Any) -> bool:
     """Whether a value is a `tf.data.Dataset`."""
     return isinstance(value, tf.data.Dataset)
 
 
+def watched_dataset(
+    dataset: tf.data.Dataset, is_good: Callable[[Any], Tensor], complain: Callable[[Any], None]
+) -> tf.data.Dataset:
+    """A dataset each of whose batches is checked while it is read.
+
+    The check runs in the dataset's own threads, in compiled code; Python is called for a bad batch only.
+
+    Args:
+        dataset: Batches.
+        is_good: Function from a batch of tensors to a boolean scalar.
+        complain: Function of a bad batch, of NumPy arrays; it raises.
+
+    Returns:
+        The same batches; reading a bad one raises.
+    """
+    spec = dataset.element_spec
+
+    def checked(*batch):
+        whole = batch if isinstance(spec, tuple) else batch[0]
+        flat = tf.nest.flatten(whole)
+
+        def complaint():
+            def raising(*arrays):
+                complain(tf.nest.pack_sequence_as(whole, arrays))
+                return True
+
+            return tf.numpy_function(raising, flat, tf.bool)
+
+        with tf.control_dependencies([tf.cond(is_good(whole), lambda: True, complaint)]):
+            return tf.nest.map_structure(tf.identity, whole)
+
+    return dataset.map(checked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def has_shape(x: Tensor, expected: Sequence[int]) -> Tensor:
+    """Whether the examples of a tensor, whose shape is not known before it comes, have a shape."""
+    shape = tf.shape(x)
+    return tf.cond(
+        tf.equal(tf.size(shape), len(expected) + 1),
+        lambda: tf.reduce_all(tf.equal(shape[1:], tf.constant(list(expected)))),
+        lambda: tf.constant(False),
+    )
+
+
 def replicas() -> int:
     """The number of devices that train in step, each on its share of a batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def summed_over_replicas(value: Tensor) -> Tensor:
+    """The sum of a tensor over all devices that train in step."""
+    context = tf.distribute.get_replica_context()
+    return value if replicas() == 1 or context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+class SeedGenerator(keras.random.SeedGenerator):
+    """Keras' seed generator, whose draws differ between devices that train in step: each folds its number in."""
+
+    def next(self, ordered: bool = True) -> Tensor:
+        seed = super().next(ordered)
+        context = tf.distribute.get_replica_context()
+        if replicas() == 1 or context is None:
+            return seed
+        number = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([number * tf.constant(_BETWEEN_REPLICAS, seed.dtype), tf.zeros_like(number)])
 
 
 def has_gpu() -> bool:
@@ -163,6 +231,16 @@ def random_states(model: keras.Model) -> list:
     return [
         generator.state for layer in model._flatten_layers() for generator in getattr(layer, "_seed_generators", ())
     ]
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """A model and all layers within it, each before those in it, in the order in which they were made."""
+    return list(model._flatten_layers())
+
+
+def own_loss_metric(model: keras.Model) -> Any:
+    """Keras' own running mean of a loss, which the zoo's models do not use; None before `compile`."""
+    return model._loss_tracker if model.compiled else None
 
 
 def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> Any:

@@ -74,8 +74,12 @@ TABLE = {  # the first row that matches holds
     "samplers": Room(BASE, {"numpy", "sklearn"}, no_files=True),
     # The wings.
     "models": Room([*BASE, "registry"], set(), no_files=True),
-    "models.base": Room([*BASE, "engine", "parts"], {"keras", "numpy"}, no_files=True),
-    "models.labels": Room(BASE, {"keras", "numpy"}, no_files=True),
+    "models.inputs": Room([*BASE, "engine"], {"keras", "numpy"}, no_files=True),
+    "models.doors": Room([*BASE, "engine", "models.inputs"], {"keras"}, no_files=True),
+    "models.base": Room(
+        [*BASE, "engine", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}, no_files=True
+    ),
+    "models.labels": Room([*BASE, "models.base", "models.inputs"], {"keras", "numpy"}, no_files=True),
     "models.contract": Room([], set(), no_files=True),
     "models.hooks": Room([*BASE, *DATA, "presets", "zoo"], {"keras", "numpy", "tensorflow"}),
     "models.gan.monitor": Room([*BASE, "engine", "metrics", "optimizers", "plots"], {"keras", "numpy"}),
@@ -93,7 +97,7 @@ TABLE = {  # the first row that matches holds
     "models.*.drawings": Room([*BASE, *DATA, *PICTURES, "zoo", OWN], {"numpy"}),
     "models.*.commands": Room([*BASE, "cli", "faces", "presets", "progress", "provenance", "zoo"], set()),
     "models.*.*": Room(  # a model and its parts
-        [*BASE, *MATHS, "engine", "parts", "models.base", "models.labels", OWN],
+        [*BASE, *MATHS, "engine", "parts", "models.base", "models.inputs", "models.labels", OWN],
         {"keras", "numpy", "pydantic"},
         no_files=True,
     ),

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from keras_genzoo.errors import ZooError
 from keras_genzoo.registry import Kind, Registry, resolve
 
-_ROOMS = ("autoencoder", "base", "classifier", "contract", "face_swap", "gan", "hooks", "labels", "vae")
+_ROOMS = (
+    "autoencoder", "base", "classifier", "contract", "doors", "face_swap", "gan", "hooks", "inputs", "labels", "vae",
+)  # fmt: skip
 _BROKEN: set[str] = set()  # families whose records cannot be imported, and were named
 _HERE = "keras_genzoo.models"
 _DRAWINGS = "keras_genzoo.drawings"

@@ -1,8 +1,8 @@
-"""Bases of all models of the zoo: one configuration, one optimizer step, state that survives saving, endpoints, and
-checked images at the door.
-"""
+"""Bases of all models of the zoo: one configuration, one optimizer step, state that survives saving, endpoints."""
 
-import math
+import functools
+import random
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ from keras import ops
 
 from keras_genzoo import engine, parts
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models import inputs
+from keras_genzoo.models.doors import Doors
 from keras_genzoo.typing import ArrayLike, DType, Shape, Tensor
 
 _CHUNK = 512  # images per call of an endpoint: bounds the memory of `encode(60_000 images)`
@@ -19,11 +21,13 @@ _OF_EVERY_MODEL = ("self", "image_shape", "seed", "dtype", "name")  # constructo
 
 OUTSIDE = 0.02  # share of the codes beyond each end of an axis in a picture
 
+_IN_MAKING: list[Any] = []  # the models whose constructors are running
+
 Count = parts.Count
 ImageShape = tuple[Count, Count, Count]
 
 
-class ZooModel(engine.Trainable, keras.Model):
+class ZooModel(engine.Trainable, Doors):
     """Base of the zoo's models: a subclassed `keras.Model` with its own `train_step` and `test_step`.
 
     A subclass's constructor calls `super().__init__(...)`, then `self.configure(locals())`, and builds the networks.
@@ -32,31 +36,39 @@ class ZooModel(engine.Trainable, keras.Model):
 
     Args:
         image_shape: `(height, width, channels)`, each >= 1.
-        seed: Seed of the model's own random numbers, whose state is saved with the weights. None: a random one.
+        seed: Seed of the initial weights and of the model's own random numbers, whose state is saved with the weights.
+            None: a random one.
         dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16"; None: Keras' global policy.
         name: Name of the model.
 
     Raises:
-        ZooError: A bad `image_shape`.
+        ZooError: A bad `image_shape`, or Keras' image data format is "channels_first".
     """
 
-    OPTIMIZERS: ClassVar[dict[str, str]] = {"optimizer": "trainable_variables"}  # argument of compile -> its variables
     PARTS: ClassVar[dict[str, str]] = {}  # constructor argument -> kind of part
     CAN: ClassVar[frozenset[str]] = frozenset()  # abilities, such as "sample", "encode", "decode"
     STEP_COUNTS: ClassVar[tuple[str, ...]] = ()  # arguments that count training steps, "part.option" inside a part
     SEES_PIXELS = "encoder"  # attribute of the network whose first layer sees pixels
     MAKES_PIXELS = "decoder"  # attribute of the network whose last layer makes pixels
     is_denoising = False  # whether the model was trained to undo a `corruption`
-    IMAGES = 1  # number of the first parts of a batch from fit that are images
+    REFUSES_METRICS: str | None = "its steps compare no reconstruction with an image"  # why compile takes no metrics
     LOSSES: Sequence[str] = ("loss",)  # names that train_step and test_step report; the first is the one to watch
+    _born_frozen: Sequence[int] = ()
     UNTESTED: ClassVar[frozenset[str]] = frozenset()  # names of LOSSES that only training has
 
     def __init__(self, *, image_shape: Shape, seed: int | None = None, dtype: DType = None, name: str | None = None):
         # Keras' types are unknown to the checker, which then sees object's constructor.
         super().__init__(dtype=dtype, name=name)  # pyright: ignore[reportCallIssue]
+        if keras.config.image_data_format() != "channels_last":
+            raise ZooError(
+                "The zoo's images are (n, H, W, C), and Keras' image data format is 'channels_first'; call "
+                "keras.config.set_image_data_format('channels_last') before a model is made"
+            )
         self.image_shape = _checked_shape(image_shape)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed, name="seed")
+        if seed is not None:
+            random.seed(seed)  # from which Keras' initializers draw; `_seeding` undoes it
+        self.seed_generator = engine.SeedGenerator(seed, name="seed")
         self.train_steps = self.add_weight(
             shape=(), dtype=engine.COUNTER_DTYPE, initializer="zeros", trainable=False, name="train_steps"
         )
@@ -64,6 +76,11 @@ class ZooModel(engine.Trainable, keras.Model):
         self._trackers = {loss: keras.metrics.Mean(name=loss) for loss in self.LOSSES}
         self._endpoint_functions = {}
         self._config: dict[str, Any] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _seeding(cls.__init__)
 
     def configure(self, arguments: dict[str, Any]) -> None:
         """Checks a constructor's arguments by its annotations and keeps them for `get_config`.
@@ -109,6 +126,8 @@ class ZooModel(engine.Trainable, keras.Model):
         self,
         optimizer: Any = None,
         *,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -119,19 +138,32 @@ class ZooModel(engine.Trainable, keras.Model):
         Args:
             optimizer: A Keras optimizer or its name. A model with several takes one keyword for each instead
                 (`g_optimizer=..., d_optimizer=...`). Under "mixed_float16" each gets a loss scale of its own.
+            metrics: Keras metrics of target and reconstruction, such as `["mse"]`; of labels and logits for a
+                classifier. They cost one more pass through the networks in each step.
+            weighted_metrics: Metrics that go by `sample_weight`.
             run_eagerly, steps_per_execution, jit_compile: As in Keras.
             **optimizers: Optimizers of a model with several, by their names in `OPTIMIZERS`.
 
         Raises:
-            TypeError: Other optimizers than the model's.
+            TypeError: Other optimizers than the model's, or a `loss`.
             ValueError: One optimizer was given twice.
+            ZooError: Metrics of a model that takes none, or a subclass whose `compute_loss` would not be called.
         """
+        name = type(self).__name__
+        for key in ("loss", "loss_weights"):
+            if optimizers.pop(key, None) is not None:
+                raise TypeError(
+                    f"{name}.compile takes no `{key}`: the losses are the model's own ({', '.join(self.LOSSES)}); its "
+                    "constructor's arguments choose them, a subclass's train_step replaces them"
+                )
+        if (metrics or weighted_metrics) and self.REFUSES_METRICS:
+            raise ZooError(f"{name}.compile takes no `metrics`: {self.REFUSES_METRICS}")
+        self._refuse_unused_loss()
         if optimizer is not None:
             optimizers["optimizer"] = optimizer
         if set(optimizers) != set(self.OPTIMIZERS):
             raise TypeError(
-                f"{type(self).__name__}.compile takes the optimizers {list(self.OPTIMIZERS)}. "
-                f"Received: {sorted(optimizers)}"
+                f"{name}.compile takes the optimizers {list(self.OPTIMIZERS)}. Received: {sorted(optimizers)}"
             )
         self._compile_args = {
             "run_eagerly": run_eagerly,
@@ -150,72 +182,45 @@ class ZooModel(engine.Trainable, keras.Model):
             raise ValueError(
                 f"Each of {list(self.OPTIMIZERS)} must be an optimizer of its own; one object was given twice."
             )
-        super().compile(optimizer=prepared.get("optimizer"), **self._compile_args)
+        super().compile(
+            optimizer=prepared.get("optimizer"),
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **self._compile_args,
+        )
+        self._has_metrics = bool(metrics or weighted_metrics)
         for key, value in prepared.items():
             if key != "optimizer":
                 setattr(self, key, value)
             value.build(getattr(self, self.OPTIMIZERS[key]))  # before loading, or their state would be skipped
+        if not any(getattr(self, variables) for variables in self.OPTIMIZERS.values()):
+            warnings.warn(f"{self.name} has no trainable variable: training will move nothing", stacklevel=2)
 
-    def get_compile_config(self) -> dict[str, Any]:
+    def _refuse_unused_loss(self):
+        """Refuses a subclass whose own loss would be dropped in silence."""
+        cls = type(self)
+        if cls.compute_loss is not keras.Model.compute_loss and not _defines(cls, "train_step", above="compute_loss"):
+            raise ZooError(
+                f"{cls.__name__} overrides compute_loss, which the zoo's train_step does not call: its losses are "
+                f"{', '.join(self.LOSSES)}. Override train_step and test_step, or add a term by a layer's add_loss"
+            )
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self.compiled:
+            return None
         optimizers = {key: keras.optimizers.serialize(getattr(self, key)) for key in self.OPTIMIZERS}
-        return {**optimizers, **self._compile_args}
+        of_keras = super().get_compile_config() if self._has_metrics else {}
+        metrics = {key: of_keras[key] for key in ("metrics", "weighted_metrics") if key in of_keras}
+        return {**optimizers, **metrics, **self._compile_args}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         config = dict(config)
         for key in self.OPTIMIZERS:
             config[key] = keras.optimizers.deserialize(config[key])
+        for key in ("metrics", "weighted_metrics"):
+            if key in config:
+                config[key] = keras.saving.deserialize_keras_object(config[key])
         self.compile(**config)
-
-    def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
-        """Trains as `keras.Model.fit` does, after a check of the images.
-
-        Arrays are checked whole. For a `tf.data.Dataset` the check covers the declared shape and dtype, and the first
-        batch.
-
-        Args:
-            x: Images, `(n, H, W, C)` in [0, 1], or a `tf.data.Dataset` of batches.
-            y: Second part of the batches, such as labels; None: none, or part of the dataset.
-            *args: Further arguments of `keras.Model.fit`.
-            validation_data: Images, a tuple of x and y, or a dataset; None: no validation.
-            **kwargs: Further arguments of `keras.Model.fit`.
-
-        Returns:
-            A `keras.callbacks.History`.
-
-        Raises:
-            ZooError: Images of a wrong shape, dtype or range, or with NaN.
-
-        Example:
-            >>> import keras_genzoo as gz
-            >>> model = gz.load("ae2d_mnist")
-            >>> images = gz.data.to_unit(gz.data.arrays("mnist", "train")[0][:256])
-            >>> history = model.fit(images, batch_size=64, verbose=0)
-        """
-        for data, argument in ((x, "x"), (y if self.IMAGES > 1 else None, "y"), (validation_data, "validation_data")):
-            self._check_training_data(data, argument)
-        if engine.is_dataset(x):
-            kwargs.setdefault("shuffle", False)  # a dataset orders itself; Keras would warn of its own default
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
-
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Measures the losses as `keras.Model.evaluate` does, after a check of the images.
-
-        Args:
-            x: Images or a dataset, as in `fit`.
-            y: Second part of the batches, as in `fit`.
-            *args: Further arguments of `keras.Model.evaluate`.
-            **kwargs: Further arguments of `keras.Model.evaluate`.
-
-        Returns:
-            The losses, as `keras.Model.evaluate` does.
-
-        Raises:
-            ZooError: Images of a wrong shape, dtype or range, or with NaN.
-        """
-        if not engine.is_called_by_fit(kwargs):  # else `fit` has checked the images
-            self._check_training_data(x, "x")
-            self._check_training_data(y if self.IMAGES > 1 else None, "y")
-        return super().evaluate(x, y, *args, **kwargs)
 
     def minimize(
         self,
@@ -223,6 +228,8 @@ class ZooModel(engine.Trainable, keras.Model):
         loss_fn: Callable[[], tuple[Tensor, Any]],
         variables: Sequence,
         *,
+        weights: Tensor | None = None,
+        layers: Sequence[keras.layers.Layer] = (),
         norm: str | None = None,
     ) -> tuple[Tensor, Any]:
         """One optimizer step: the only place with a gradient and loss scaling.
@@ -230,17 +237,30 @@ class ZooModel(engine.Trainable, keras.Model):
         Args:
             optimizer: Optimizer that owns `variables`.
             loss_fn: Function `() -> (losses, aux)`, losses `(batch,)`; their mean over the global batch is minimised.
-            variables: Variables to move.
+            variables: Variables to move; without any, nothing moves.
+            weights: Weight of each example, `(batch,)`; the weighted mean is minimised. None: all the same.
+            layers: Layers whose own losses, from regularizers and `add_loss`, are minimised besides; none: the whole
+                model.
             norm: Name in `LOSSES` under which the gradient's norm is tracked; None: it is not tracked.
 
         Returns:
-            `(losses, aux)` as `loss_fn` gave them.
+            `(losses, aux)` as `loss_fn` gave them; the layers' own losses are added to each of the losses.
         """
 
         def scaled_loss():
             losses, aux = loss_fn()
-            return optimizer.scale_loss(ops.mean(losses) / engine.replicas()), (losses, aux)
+            if weights is None:
+                loss = ops.mean(losses) / engine.replicas()
+            else:
+                share = _column(weights)
+                loss = _quotient(ops.sum(share * losses), engine.summed_over_replicas(ops.sum(share)))
+            added = self.added_loss(*layers)
+            if added is not None:
+                loss, losses = loss + added / engine.replicas(), losses + added
+            return optimizer.scale_loss(loss), (losses, aux)
 
+        if not variables:  # a frozen network: its loss is told, and nothing moves
+            return scaled_loss()[1]
         results, gradients = engine.value_and_gradients(scaled_loss, variables)
         if norm:
             squares = ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients])
@@ -255,45 +275,89 @@ class ZooModel(engine.Trainable, keras.Model):
         """Number of training steps for one step of an optimizer of `OPTIMIZERS`; 1 unless it moves less often."""
         return 1
 
-    def track(self, **losses: Tensor) -> dict[str, Tensor]:
+    def added_loss(self, *layers: keras.layers.Layer) -> Tensor | None:
+        """The sum of the losses that layers have of their own, from regularizers, `add_loss` and activity regularizers.
+
+        Args:
+            *layers: Layers; none: the whole model.
+
+        Returns:
+            A scalar float32; None where there are none.
+        """
+        added = [ops.sum(ops.cast(loss, "float32")) for layer in layers or (self,) for loss in layer.losses]
+        return sum(added[1:], added[0]) if added else None
+
+    def track(self, *, weights: Tensor | None = None, **losses: Tensor) -> dict[str, Tensor]:
         """Adds losses to the running means at the end of a step.
 
         Args:
+            weights: Weight of each example, `(batch,)`; None: all the same.
             **losses: Losses `(batch,)` by their names in `LOSSES`.
 
         Returns:
             All running means, by name.
         """
+        share = None if weights is None else _column(weights)
         for name, values in losses.items():
-            self._trackers[name].update_state(values)
+            self._trackers[name].update_state(values, sample_weight=share)
         return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    def track_metrics(self, y: Tensor, y_pred: Callable[[], Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+        """Adds a batch to the metrics of `compile`.
+
+        Args:
+            y: Targets.
+            y_pred: Function to what is compared with them, which is called where there are metrics.
+            weights: Weight of each example; None: all the same.
+
+        Returns:
+            Their running means by name; none where `compile` was given no metrics.
+        """
+        if not self._has_metrics:
+            return {}
+        results = self.compute_metrics(None, y, y_pred(), None if weights is None else _column(weights))
+        return {key: value for key, value in results.items() if key not in self._trackers}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means of the losses, which Keras resets at each epoch."""
-        return list(self._trackers.values())
-
-    @staticmethod
-    def images_of(batch: Any) -> Tensor:
-        """The images of a batch from fit, which is `x` or `(x, y)`."""
-        return keras.utils.unpack_x_y_sample_weight(batch)[0]
+        """The running means of the losses, which Keras resets at each epoch, and the metrics of `compile`."""
+        own = list(self._trackers.values())
+        known = {id(metric) for metric in (*own, engine.own_loss_metric(self))}
+        return [*own, *(metric for metric in super().metrics if id(metric) not in known)]
 
     # === State ===
 
     def build(self, input_shape: Any = None) -> None:
+        if not self.built:
+            self._born_frozen = self._frozen()
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
         policy = keras.dtype_policies.serialize(self.dtype_policy)
         shared = {"image_shape": list(self.image_shape), "seed": self.seed, "dtype": policy, "name": self.name}
-        return {**shared, **parts.plain(self._config)}
+        frozen = self._frozen()
+        freezing = {} if frozen == self._born_frozen else {"frozen": list(frozen)}
+        return {**shared, **parts.plain(self._config), **freezing}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ZooModel":
         config = cls.upgraded(dict(config))
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        frozen = config.pop("frozen", None)
+        model = cls(**config)
+        if frozen is not None:
+            for i, layer in enumerate(engine.layers_of(model)):
+                layer.trainable = i not in frozen  # each before the layers in it, which it would thaw
+        return model
+
+    def _frozen(self):
+        """The places of the layers that are not trainable, among all layers."""
+        return tuple(i for i, layer in enumerate(engine.layers_of(self)) if not layer.trainable)
+
+    def __reduce__(self) -> tuple:
+        function, arguments = super().__reduce__()
+        return _with_preset, (function, arguments, self.preset)  # Keras' own copies know no preset
 
     @classmethod
     def upgraded(cls, config: dict[str, Any]) -> dict[str, Any]:
@@ -318,6 +382,44 @@ class ZooModel(engine.Trainable, keras.Model):
     def own_state(self) -> list:
         """The variables that are no layer's weights: the count of steps, and the states of all seed generators."""
         return [self.train_steps, *engine.random_states(self)]
+
+    # === Keras' own ways out ===
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints the layers, as `keras.Model.summary` does, each with the shape of its output."""
+        self.show_shapes()
+        super().summary(*args, **kwargs)
+
+    def show_shapes(self) -> None:
+        """Calls every layer on symbols, from which Keras learns their shapes."""
+        self.endpoints()
+
+    def export(self, filepath: Any, *args: Any, input_signature: Any = None, **kwargs: Any) -> None:
+        """Exports `call` as `keras.Model.export` does; `keras_genzoo.export` writes and checks all endpoints instead.
+
+        Args:
+            filepath: Path to write.
+            *args: Further arguments of `keras.Model.export`.
+            input_signature: Inputs of `call`; None: those of the model, with a free batch size.
+            **kwargs: Further arguments of `keras.Model.export`.
+        """
+        if input_signature is None:
+            input_signature = [
+                keras.InputSpec(dtype=kind.dtype, shape=(None, *kind.shape), name=name)
+                for name, kind in self.call_kinds.items()
+            ]
+        super().export(filepath, *args, input_signature=input_signature, **kwargs)
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: a model whose layers Keras has changed could not be loaded from its configuration again.
+
+        Raises:
+            ZooError: Always, with the way to an 8-bit file.
+        """
+        raise ZooError(
+            f"{self.name}.quantize is not supported: the quantised layers could not be saved and loaded. "
+            "keras_genzoo.export(model, DIR, format='litert', quantize='int8') writes an 8-bit file"
+        )
 
     # === Use ===
 
@@ -380,31 +482,6 @@ class ZooModel(engine.Trainable, keras.Model):
         """
         return check_images(images, self.image_shape, argument)
 
-    def _check_training_data(self, data, argument):
-        data = self._images_in(data, argument)
-        if isinstance(data, (tuple, list)):
-            for part in data[: self.IMAGES]:
-                self._check_training_data(part, argument)
-        elif isinstance(data, np.ndarray) or engine.is_tensor(data):
-            self.check_images(data, argument)
-        elif engine.is_dataset(data):
-            # The declared shape and dtype first: reading a batch of a dataset of the wrong kind could be slow.
-            for spec in self._image_parts(data.element_spec, argument):
-                if spec.shape.rank is not None:
-                    _check_shape_and_dtype(spec.shape, spec.dtype.name, self.image_shape, argument)
-            for batch in data.take(1).as_numpy_iterator():
-                for images in self._image_parts(batch, argument):
-                    self.check_images(images, argument)
-
-    def _image_parts(self, batch, argument):
-        """The images of a dataset's batch, or their specs."""
-        elements = (batch if isinstance(batch, tuple) else (batch,))[: self.IMAGES]
-        return [self._images_in(element, argument) for element in elements]
-
-    def _images_in(self, element, argument):
-        """The images in an argument of `fit`; a model that takes more than images overrides this."""
-        return element
-
 
 class LatentModel(ZooModel):
     """A model that makes images of codes z, `latent_dim` numbers each."""
@@ -433,12 +510,7 @@ class LatentModel(ZooModel):
         Raises:
             ZooError: Wrong shape, NaN, or no code.
         """
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim or len(z) == 0:
-            raise ZooError(f"`z` must have shape (n, {self.latent_dim}) with n >= 1. Received: shape {z.shape}")
-        if not np.isfinite(z).all():
-            raise ZooError("`z` must be finite. Received: NaN or infinity")
-        return z.astype("float32", copy=False)
+        return inputs.check(inputs.codes(self.latent_dim), z, "z").astype("float32", copy=False)
 
 
 class CodingModel(LatentModel):
@@ -501,16 +573,7 @@ def check_images(images: ArrayLike, image_shape: tuple[int, int, int], argument:
     Raises:
         ZooError: Wrong shape, dtype or range, NaN, or no image; with the fix.
     """
-    images = np.asarray(images)
-    _check_shape_and_dtype(images.shape, images.dtype.name, image_shape, argument)
-    if len(images) == 0:
-        raise ZooError(f"`{argument}` is empty; at least one image is needed.")
-    low, high = float(images.min()), float(images.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ZooError(f"`{argument}` must be finite. Received: NaN or infinity")
-    if low < 0 or high > 1:
-        raise ZooError(f"`{argument}` must be in [0, 1]. Received: [{low:g}, {high:g}]; divide 8-bit images by 255")
-    return images.astype("float32", copy=False)
+    return inputs.check(inputs.images(image_shape), images, argument).astype("float32", copy=False)
 
 
 def check_count(n: Any, argument: str = "n") -> int:
@@ -528,17 +591,6 @@ def check_count(n: Any, argument: str = "n") -> int:
     return int(n)
 
 
-def _check_shape_and_dtype(shape, dtype, image_shape, argument):
-    if len(shape) != 4 or tuple(shape)[1:] != image_shape:
-        expected = ", ".join(map(str, image_shape))
-        raise ZooError(f"`{argument}` must have shape (n, {expected}). Received: {tuple(shape)}")
-    if not dtype.startswith(("float", "bfloat")):
-        raise ZooError(
-            f"`{argument}` must be floating point in [0, 1]. Received: dtype {dtype}; "
-            "use images.astype('float32') / 255 for 8-bit images"
-        )
-
-
 def _checked_shape(image_shape):
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape):
@@ -554,3 +606,50 @@ def _jitted(endpoint):
 
 def _is_scaled(optimizer):
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _seeding(constructor):
+    """A constructor that gives Python's random numbers their state back at its end, if the model has a seed of its own.
+
+    Whoever gives a `seed` then gets the same initial weights each time, and the program its own random numbers.
+    """
+
+    @functools.wraps(constructor)
+    def seeding(self, *args, **kwargs):
+        if any(model is self for model in _IN_MAKING):  # a subclass's constructor has called this one
+            return constructor(self, *args, **kwargs)
+        state = random.getstate()
+        _IN_MAKING.append(self)
+        try:
+            return constructor(self, *args, **kwargs)
+        finally:
+            _IN_MAKING.pop()
+            if getattr(self, "seed", None) is not None:
+                random.setstate(state)
+
+    return seeding
+
+
+def _with_preset(function, arguments, preset):
+    """A copied or unpickled model, with the preset of the one that it was made from."""
+    model = function(*arguments)
+    model.preset = preset
+    return model
+
+
+def _column(weights):
+    """Weights `(batch,)` or `(batch, 1)` as `(batch,)` float32."""
+    return ops.cast(ops.reshape(weights, (-1,)), "float32")
+
+
+def _quotient(numerator, denominator):
+    """A quotient, 0 where both are 0: examples that weigh nothing move nothing."""
+    is_zero = ops.equal(denominator, 0.0)
+    return ops.where(is_zero, 0.0 * numerator, numerator / ops.where(is_zero, 1.0, denominator))
+
+
+def _defines(cls, method, *, above):
+    """Whether a class defines a method where it defines the other one, or further down the line of inheritance."""
+    line = cls.__mro__
+    place = next(i for i, ancestor in enumerate(line) if above in vars(ancestor))
+    return any(method in vars(ancestor) for ancestor in line[: place + 1])

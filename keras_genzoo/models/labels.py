@@ -1,5 +1,6 @@
 """Labels of a conditional model: their form in networks, and the check of a user's labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,14 +8,15 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models import inputs
+from keras_genzoo.models.base import ZooModel
 from keras_genzoo.typing import ArrayLike, Tensor
 
 
-class Labelled:
-    """Mixin of a model that may be conditional: with `n_classes` > 0 its networks take the label of each image."""
+class Labelled(ZooModel):
+    """Base of a model that may be conditional: with `n_classes` > 0 its networks take the label of each image."""
 
     n_classes: int
-    image_shape: tuple[int, int, int]
     label_plane: keras.layers.Layer
 
     @property
@@ -26,7 +28,7 @@ class Labelled:
         """The images and the labels of a batch from fit.
 
         Args:
-            batch: Images, or `(images, labels)`.
+            batch: Images, `(images, labels)`, or a dict of both.
 
         Returns:
             `(images, labels)`, the labels int32 `(batch,)`; None where the model takes none.
@@ -34,12 +36,27 @@ class Labelled:
         Raises:
             ZooError: A conditional model received no labels.
         """
-        x, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, labels, _ = self.parts_of(batch)
         if not self.n_classes:
             return x, None
         if labels is None:
-            raise ZooError(f"{type(self).__name__} with n_classes needs images and labels. Received: images alone")
+            raise self._lacks_labels()
         return x, ops.cast(ops.reshape(labels, (-1,)), "int32")
+
+    def _lacks_labels(self):
+        return ZooError(f"{type(self).__name__} with n_classes needs images and labels. Received: images alone")
+
+    @property
+    def call_kinds(self) -> dict[str, inputs.Kind]:
+        return super().call_kinds | ({"labels": inputs.labels(self.n_classes)} if self.n_classes else {})
+
+    def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
+        if not self.n_classes:
+            return super().training_parts(x, y, weights, names)
+        if y is None:
+            raise self._lacks_labels()
+        images, *rest = super().training_parts(x, None, weights, names)
+        return [images, inputs.Part(inputs.labels(self.n_classes), y, names[1]), *rest]
 
     def with_labels(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Codes with their labels appended.

@@ -49,6 +49,8 @@ class Autoencoder(CodingModel):
     """
 
     LOSSES = ("loss", "reconstruction_loss", "penalty")
+    takes_targets = True
+    REFUSES_METRICS = None
     PARTS: ClassVar = {
         "encoder": "network", "decoder": "network", "regularizer": "regularizer", "corruption": "corruption",
     }  # fmt: skip
@@ -108,19 +110,34 @@ class Autoencoder(CodingModel):
     # === Training ===
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        x = self.images_of(data)
-        inputs = self._corrupted(x, seed=self.seed_generator)
+        images, target, weights = self._images_and_target(data)
+        inputs = self._corrupted(images, seed=self.seed_generator)
         loss, (reconstruction_loss, penalty) = self.minimize(
-            self.optimizer, lambda: self._loss_terms(x, inputs=inputs, training=True), self.trainable_variables
+            self.optimizer,
+            lambda: self._loss_terms(target, inputs=inputs, training=True),
+            self.trainable_variables,
+            weights=weights,
         )
         self.train_steps.assign_add(1)
-        return self.track(loss=loss, reconstruction_loss=reconstruction_loss, penalty=penalty)
+        logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, penalty=penalty, weights=weights)
+        return logs | self.track_metrics(target, lambda: self(inputs), weights)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        x = self.images_of(data)
-        inputs = self._corrupted(x, seed=_TEST_SEED)
-        loss, (reconstruction_loss, penalty) = self._loss_terms(x, inputs=inputs, training=False)
-        return self.track(loss=loss, reconstruction_loss=reconstruction_loss, penalty=penalty)
+        images, target, weights = self._images_and_target(data)
+        inputs = self._corrupted(images, seed=_TEST_SEED)
+        loss, (reconstruction_loss, penalty) = self._loss_terms(target, inputs=inputs, training=False)
+        added = self.added_loss()
+        loss = loss if added is None else loss + added
+        logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, penalty=penalty, weights=weights)
+        return logs | self.track_metrics(target, lambda: self(inputs), weights)
+
+    def refuses_weights(self) -> str | None:
+        return self.regularizer.of_the_whole_batch
+
+    def _images_and_target(self, batch):
+        """The parts of a batch: `(images, target, weights)`; the target is y where y is images."""
+        x, y, weights = self.parts_of(batch)
+        return x, x if y is None or len(y.shape) != 4 else y, weights
 
     def _loss_terms(self, x, *, inputs, training):
         """The loss of reconstructing x from inputs, and its two terms: `(loss, (reconstruction_loss, penalty))`."""

@@ -22,6 +22,8 @@ _CONTRACTION_STEP = 1e-2  # length of the difference, whose own error is of orde
 class Regularizer:
     """No constraint but the size of the code (undercomplete): a linear code and no penalty."""
 
+    of_the_whole_batch: str | None = None  # reason for which single examples cannot be weighted; None: they can be
+
     def check(self, *, latent_dim: int, compute_dtype: str) -> None:
         """Checks that the regularizer fits the model.
 
@@ -97,6 +99,8 @@ class KLSparsity(Regularizer):
     Raises:
         ValueError: An argument is out of range.
     """
+
+    of_the_whole_batch = "the regularizer 'kl' looks at the mean activity over the whole batch"
 
     def __init__(self, *, rho: float, weight: float):
         if not 0 < rho < 1:

@@ -1,5 +1,6 @@
 """A small classifier: no generative model, but the judge whose features and labels measure samples."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import keras
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from keras_genzoo import networks
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models import inputs
 from keras_genzoo.models.base import ImageShape, ZooModel
 from keras_genzoo.typing import ArrayLike, DType, Spec, Tensor
 
@@ -26,6 +28,7 @@ class Classifier(ZooModel):
     """
 
     LOSSES = ("loss", "accuracy")
+    REFUSES_METRICS = None
     PARTS: ClassVar = {"network": "network"}
     CAN = frozenset({"classify"})
 
@@ -64,16 +67,34 @@ class Classifier(ZooModel):
         return self.network(images, training=training)["logits"]
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        x, y = self._images_and_labels(data)
+        x, y, weights = self._parts(data)
         loss, accuracy = self.minimize(
-            self.optimizer, lambda: self._loss(x, y, training=True), self.trainable_variables
+            self.optimizer, lambda: self._loss(x, y, training=True), self.trainable_variables, weights=weights
         )
         self.train_steps.assign_add(1)
-        return self.track(loss=loss, accuracy=accuracy)
+        logs = self.track(loss=loss, accuracy=accuracy, weights=weights)
+        return logs | self.track_metrics(y, lambda: self(x), weights)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        loss, accuracy = self._loss(*self._images_and_labels(data), training=False)
-        return self.track(loss=loss, accuracy=accuracy)
+        x, y, weights = self._parts(data)
+        loss, accuracy = self._loss(x, y, training=False)
+        added = self.added_loss()
+        logs = self.track(loss=loss if added is None else loss + added, accuracy=accuracy, weights=weights)
+        return logs | self.track_metrics(y, lambda: self(x), weights)
+
+    def refuses_weights(self) -> str | None:
+        return None
+
+    def arranged(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        if y is None and isinstance(x, dict) and set(x) == {"images", "labels"}:  # a batch of fit
+            x, y = x["images"], x["labels"]
+        return super().arranged(x, y)
+
+    def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
+        if y is None:
+            raise self._lacks_labels()
+        images, *rest = super().training_parts(x, None, weights, names)
+        return [images, inputs.Part(inputs.labels(self.n_classes), y, names[1]), *rest]
 
     def _loss(self, x, y, training):
         logits = self(x, training=training)
@@ -81,11 +102,15 @@ class Classifier(ZooModel):
         return ops.sparse_categorical_crossentropy(y, logits, from_logits=True), accuracy
 
     @staticmethod
-    def _images_and_labels(data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    def _lacks_labels():
+        return ZooError("A classifier trains on (images, labels). Received: images alone; load data with labels=True")
+
+    def _parts(self, batch):
+        """The parts of a batch: `(images, labels, weights)`, the labels `(batch,)`."""
+        x, y, weights = self.parts_of(batch)
         if y is None:
-            raise ZooError("A classifier trains on (images, labels). Received images only; load data with labels=True")
-        return x, y
+            raise self._lacks_labels()
+        return x, ops.reshape(y, (-1,)), weights
 
     def endpoints(self) -> dict[str, keras.Model]:
         images = self.network.inputs[0]

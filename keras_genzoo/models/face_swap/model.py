@@ -1,5 +1,6 @@
 """The deepfake's autoencoder: one encoder that two people share, and a decoder for each of them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import keras
@@ -10,6 +11,7 @@ from pydantic import Field
 from keras_genzoo import engine, losses, networks
 from keras_genzoo.errors import ZooError
 from keras_genzoo.layers import BentMap
+from keras_genzoo.models import inputs
 from keras_genzoo.models.base import Count, ImageShape, ZooModel
 from keras_genzoo.models.face_swap import codes, warping
 from keras_genzoo.parts import Natural, NonNegative
@@ -81,7 +83,7 @@ class FaceSwap(ZooModel):
         (32, 32, 32, 3)
     """
 
-    IMAGES = 2
+    REFUSES_METRICS = None
     LOSSES = ("loss", "loss_a", "loss_b")
     PARTS: ClassVar = {"encoder": "network", "decoder": "network"}
     CAN = frozenset({"encode", "swap"})
@@ -120,7 +122,9 @@ class FaceSwap(ZooModel):
             for side in _SIDES
         )
         # The layers of the encoder behind the code, and a map to each person's codes; the maps begin as the identity.
-        self.features = keras.Model(self.encoder.get_layer("z").output, self.encoder.output["features"])
+        self.features = keras.Model(
+            self.encoder.get_layer("z").output, self.encoder.output["features"], name="features"
+        )
         self.map_to_a, self.map_to_b = (BentMap(codes.BENT_UNITS, name=f"map_to_{side}") for side in _SIDES)
         for layer in (self.map_to_a, self.map_to_b):
             layer.build((None, self.latent_dim))
@@ -139,7 +143,7 @@ class FaceSwap(ZooModel):
     # === Training ===
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        images, weights, factors = self._both(data)
+        images, weights, factors, shares = self._both(data)
         options = {"warp": self.warp, "tint": self.tint, "strength": self._strength(), "seed": self.seed_generator}
         pairs = [warping.warped_pair(x, weights=w, **options) for x, w in zip(images, weights, strict=True)]
 
@@ -147,50 +151,87 @@ class FaceSwap(ZooModel):
         idle = set() if factors or not self.reader else {id(v) for v in self.reader.trainable_variables}
         variables = [v for v in self.trainable_variables if id(v) not in idle]
         loss, parts = self.minimize(
-            self.optimizer, lambda: self._loss_terms(pairs, images, factors, training=True), variables
+            self.optimizer, lambda: self._loss_terms(pairs, images, factors, training=True), variables, weights=shares
         )
         self.train_steps.assign_add(1)
-        return self.track(loss=loss, **parts)
+        return self.track(loss=loss, **parts, weights=shares) | self._compared(images, shares)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        images, weights, factors = self._both(data)
+        images, weights, factors, shares = self._both(data)
         pairs = [(x, x, w) for x, w in zip(images, weights, strict=True)]
         loss, parts = self._loss_terms(pairs, images, factors, training=False)
-        return self.track(loss=loss, **parts)
+        added = self.added_loss()
+        loss = loss if added is None else loss + added
+        return self.track(loss=loss, **parts, weights=shares) | self._compared(images, shares)
+
+    def _compared(self, images, shares):
+        """The metrics of `compile`, of both people's images and each one's own decoder."""
+
+        def reconstructions():
+            return ops.concatenate([self._decoded(x, side) for x, side in zip(images, _SIDES, strict=True)])
+
+        both = None if shares is None else ops.tile(ops.reshape(shares, (-1,)), (2,))
+        return self.track_metrics(ops.concatenate(images), reconstructions, both)
+
+    def refuses_weights(self) -> str | None:
+        return None
 
     def _strength(self):
         """Strength of the warping in the current training step: 1 in the first `warped_steps`, then 0."""
         return ops.cast(self.train_steps < self.warped_steps, "float32") if self.warped_steps else 1.0
 
     def _both(self, data):
-        """The parts of a batch: `(images, weights, factors)` of a and b.
+        """The parts of a batch: `(images, weights, factors, shares)` of a and b.
 
-        Weights are a pair, each None where it is missing; factors are a list of two arrays, or empty.
+        Weights of pixels are a pair, each None where it is missing; factors are a list of two arrays, or empty; shares
+        are weights of examples, or None.
         """
-        *parts, weights = keras.utils.unpack_x_y_sample_weight(data)
+        *parts, weights = self.parts_of(data)
         if parts[1] is None:
-            raise ZooError("FaceSwap needs images of both people: fit(images_of_a, images_of_b). Received: one of them")
+            raise self._lacks_other()
         factors = [part["factors"] for part in parts if isinstance(part, dict)]
         if len(factors) == 1:
             raise ZooError("`factors` are of both people, or of none. Received: those of one")
         images = [part["images"] if isinstance(part, dict) else part for part in parts]
-        return images, (None, None) if weights is None else weights, factors
+        if isinstance(weights, (tuple, list)):
+            return images, weights, factors, None
+        return images, (None, None), factors, weights
 
-    def _images_in(self, part, argument):
-        if not isinstance(part, dict):
-            return part
-        if set(part) != {"images", "factors"}:
-            raise ZooError(f"`{argument}` is a dict of 'images' and 'factors'. Received: the keys {sorted(part)}")
+    @staticmethod
+    def _lacks_other():
+        return ZooError("FaceSwap needs images of both people: fit(images_of_a, images_of_b). Received: one of them")
+
+    def arranged(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        x, y = inputs.as_array(x), inputs.as_array(y)
+        if y is None and isinstance(x, (tuple, list)) and len(x) == len(_SIDES):
+            return inputs.as_array(x[0]), inputs.as_array(x[1])
+        return (x, y) if isinstance(x, dict) else super().arranged(x, y)
+
+    def call_values(self, x: Any, y: Any = None) -> list[Any]:
+        x, _ = self.arranged(x, y)
+        return [x["images"] if isinstance(x, dict) and "images" in x else x]
+
+    def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
+        if y is None:
+            raise self._lacks_other()
+        found = [part for value, name in zip((x, y), names[:2], strict=True) for part in self._parts_in(value, name)]
+        if isinstance(weights, (tuple, list)):  # maps of both people, one number a pixel
+            shape = (*self.image_shape[:2], 1)
+            maps = [value for value in weights if value is not None]
+            return [*found, *(inputs.Part(inputs.rows(*shape), value, names[2]) for value in maps)]
+        return [*found, *self._weight_parts(weights, names[2])]
+
+    def _parts_in(self, value, argument):
+        """The images of one person, and the factors beside them."""
+        images = inputs.images(self.image_shape)
+        if not isinstance(value, dict):
+            return [inputs.Part(images, value, argument)]
+        if set(value) != {"images", "factors"}:
+            raise ZooError(f"`{argument}` is a dict of 'images' and 'factors'. Received: the keys {sorted(value)}")
         if not self.n_factors:
             raise ZooError(f"`{argument}` has factors; they are for a model that reads them. Received: n_factors=0")
-        factors = part["factors"]
-        if tuple(factors.shape)[1:] != (self.n_factors,):
-            raise ZooError(
-                f"`factors` of `{argument}` must have shape (n, {self.n_factors}). Received: {tuple(factors.shape)}"
-            )
-        if isinstance(factors, np.ndarray) and not np.isfinite(factors).all():
-            raise ZooError(f"`factors` of `{argument}` must be finite. Received: NaN or infinity")
-        return part["images"]
+        factors = inputs.Part(inputs.rows(self.n_factors), value["factors"], f"factors` of `{argument}")
+        return [inputs.Part(images, value["images"], argument), factors]
 
     def _loss_terms(self, pairs, images, factors, *, training):
         """The loss, `(batch,)`, and its parts by name; `pairs` are (input, target, weights) of both people."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from keras_genzoo import engine, losses, networks, parts
 from keras_genzoo.errors import ZooError
+from keras_genzoo.models import inputs
 from keras_genzoo.models.base import Count, ImageShape, LatentModel
 from keras_genzoo.models.gan import augmentations, spellings
 from keras_genzoo.models.labels import Labelled
@@ -45,7 +46,7 @@ class GAN(Labelled, LatentModel):
             2020, app. B).
         weight_clip: Bound on every weight of D after its step (Arjovsky et al. 2017); 0: none.
         pack: Number of images, all real or all generated, that D judges at a time, stacked as channels (Lin et al.
-            2018, PacGAN). It must divide the batch.
+            2018, PacGAN). Where it does not divide a batch, the last pack repeats the batch's first images.
         augment: Specs of DiffAugment policies (Zhao et al. 2020), see `augmentations.AUGMENTATIONS`. They apply to all
             images that D judges, in G's step, too.
         n_classes: Number of classes of labels that G and D take (Mirza & Osindero 2014); 0: none. `fit` then takes
@@ -76,6 +77,7 @@ class GAN(Labelled, LatentModel):
     SEES_PIXELS, MAKES_PIXELS = "discriminator", "generator"
     LOSSES = ("g_loss", "d_loss", "real_logits", "fake_logits", *_NORMS)
     UNTESTED = frozenset(_NORMS)
+    REFUSES_METRICS = "a generated image has no real one to be compared with; gz.evaluate measures samples"
 
     def __init__(
         self,
@@ -133,7 +135,9 @@ class GAN(Labelled, LatentModel):
             self.label_plane = self.labeller = self.label_painter()
         elif n_classes:
             features = self.discriminator.get_layer("features").output
-            self.features = keras.Model(self.discriminator.inputs, [self.discriminator.output, features])
+            self.features = keras.Model(
+                self.discriminator.inputs, [self.discriminator.output, features], name="features"
+            )
             self.label_vectors = keras.layers.Embedding(
                 n_classes, features.shape[-1], embeddings_initializer="zeros", dtype="float32", name="label_vectors"
             )
@@ -150,6 +154,22 @@ class GAN(Labelled, LatentModel):
     def discriminator_variables(self) -> list:
         """The variables that a step of D moves."""
         return [*self.discriminator.trainable_variables, *(self.labeller.trainable_variables if self.labeller else ())]
+
+    @property
+    def call_kinds(self) -> dict[str, inputs.Kind]:
+        return {"z": inputs.codes(self.latent_dim)} | {k: v for k, v in super().call_kinds.items() if k == "labels"}
+
+    def arranged(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        x = inputs.as_array(x)
+        if isinstance(x, dict) and "images" in x:  # a batch of fit, whose images are no input of `call`
+            x = {("z" if key == "images" else key): value for key, value in x.items()}
+        return super().arranged(x, y)
+
+    def refuses_weights(self) -> str | None:
+        return (
+            "a real image's weight would change D's loss of real images alone, and with it the game; sample the "
+            "images more or less often instead"
+        )
 
     def steps_per_update(self, optimizer: str) -> int:
         return self.n_critic if optimizer == "g_optimizer" else 1
@@ -169,7 +189,12 @@ class GAN(Labelled, LatentModel):
     # === Training ===
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        real, labels = self.images_and_labels(data)
+        if self.n_critic > 1 and engine.replicas() > 1:
+            raise ZooError(
+                f"`n_critic` must be 1 under a strategy of several devices. Received: {self.n_critic}; train on one "
+                "device, or with n_critic=1 and a higher learning rate of D"
+            )
+        real, labels = self._whole_packs(*self.images_and_labels(data))
         z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
         if self.n_critic == 1:
             g_loss, judged = self._move_both(real, z, labels)
@@ -192,7 +217,7 @@ class GAN(Labelled, LatentModel):
             judged = self._move_discriminator(real, ops.stop_gradient(fake), labels)
             return self._g_loss(real, fake, labels), judged
 
-        g_loss, judged = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables, norm="g_gradient_norm")
+        g_loss, judged = self._minimize_g(g_loss_fn)
         self._update_average()
         return g_loss, judged
 
@@ -202,9 +227,23 @@ class GAN(Labelled, LatentModel):
         def g_loss_fn():
             return self._g_loss(real, self._generated(self.generator, z, labels, training=True), labels), None
 
-        g_loss, _ = self.minimize(self.g_optimizer, g_loss_fn, self.generator_variables, norm="g_gradient_norm")
+        g_loss, _ = self._minimize_g(g_loss_fn)
         self._update_average()
         return g_loss
+
+    def _minimize_g(self, g_loss_fn):
+        return self.minimize(
+            self.g_optimizer, g_loss_fn, self.generator_variables, layers=[self.generator], norm="g_gradient_norm"
+        )
+
+    def _whole_packs(self, images, labels):
+        """Images and labels of whole packs: the last pack of a batch that does not divide repeats its first images."""
+        n, pack = images.shape[0], self.pack
+        if pack == 1 or (n is not None and n % pack == 0):
+            return images, labels
+        n = ops.shape(images)[0]
+        turns = ops.arange(0, (n + pack - 1) // pack * pack) % n
+        return ops.take(images, turns, axis=0), labels
 
     def _move_discriminator(self, real, fake, labels):
         """One step of D. Returns `d_loss`, `real_logits` and `fake_logits`, one number per pack of images."""
@@ -213,6 +252,7 @@ class GAN(Labelled, LatentModel):
             self.d_optimizer,
             lambda: self._d_loss(real, fake, labels),
             self.discriminator_variables,
+            layers=[self.discriminator, *([self.labeller] if self.labeller else [])],
             norm="d_gradient_norm",
         )
         if self.weight_clip:
@@ -221,19 +261,19 @@ class GAN(Labelled, LatentModel):
         return {"d_loss": d_loss, **logits}
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        real, labels = self.images_and_labels(data)
+        real, labels = self._whole_packs(*self.images_and_labels(data))
         state = ops.copy(self.seed_generator.state.value)  # put back: validation must not change training's draws
         z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
         self.seed_generator.state.assign(state)
-        if self.pack > 1:  # the last batch of an evaluation need not be whole packs
-            whole = ops.shape(real)[0] // self.pack * self.pack
-            real, z, labels = real[:whole], z[:whole], None if labels is None else labels[:whole]
         fake = self._generated(self.generator, z, labels, training=False)
         logits = {
             "real_logits": self._judged(real, labels, training=False),
             "fake_logits": self._judged(fake, labels, training=False),
         }
         judged = {"g_loss": self.game.generator(**logits), "d_loss": self.game.discriminator(**logits), **logits}
+        for key, network in (("g_loss", self.generator), ("d_loss", self.discriminator)):
+            added = self.added_loss(network)
+            judged[key] = judged[key] if added is None else judged[key] + added
         logs = self.track(**judged)
         return {key: value for key, value in logs.items() if key not in self.UNTESTED}  # nothing moves here
 

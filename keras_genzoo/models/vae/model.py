@@ -51,7 +51,7 @@ class VAE(Labelled, CodingModel):
         warmup_steps: Number of training steps over which the weight rises linearly from 0 to beta (Sonderby et al.
             2016); 0: none. The count is saved with the weights, so that a trained model is not warmed up again.
         n_classes: Number of classes of labels that encoder and decoder take (a conditional VAE, Sohn et al. 2015); 0:
-            none. `fit` then takes `(images, labels)`.
+            none. `fit` then takes `(images, labels)`; of other models it may take `(images, targets)`.
         seed, dtype, name: See `ZooModel`.
 
     Raises:
@@ -67,6 +67,7 @@ class VAE(Labelled, CodingModel):
     """
 
     LOSSES = ("loss", "reconstruction_loss", "kl_loss")
+    REFUSES_METRICS = None
     PARTS: ClassVar = {
         "encoder": "network", "decoder": "network", "likelihood": "likelihood",
         "prior": "prior", "posterior": "posterior", "objective": "objective",
@@ -155,21 +156,42 @@ class VAE(Labelled, CodingModel):
     # === Training ===
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        x, labels = self.images_and_labels(data)
+        x, labels, target, weights = self._parts(data)
         weight = self.kl_weight()
         loss, (reconstruction_loss, kl_loss) = self.minimize(
-            self.optimizer, lambda: self._loss(x, labels, weight, training=True), self.trainable_variables
+            self.optimizer,
+            lambda: self._loss(x, labels, target, weight, training=True),
+            self.trainable_variables,
+            weights=weights,
         )
         self.train_steps.assign_add(1)
-        return self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss)
+        logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss, weights=weights)
+        return logs | self.track_metrics(target, lambda: self._reconstruct(x, labels), weights)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        x, labels = self.images_and_labels(data)
+        x, labels, target, weights = self._parts(data)
         # The seed state is put back afterwards: validation must not change the draws of training.
         state = ops.copy(self.seed_generator.state.value)
-        loss, (reconstruction_loss, kl_loss) = self._loss(x, labels, self.beta, training=False)
+        loss, (reconstruction_loss, kl_loss) = self._loss(x, labels, target, self.beta, training=False)
         self.seed_generator.state.assign(state)
-        return self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss)
+        added = self.added_loss()
+        loss = loss if added is None else loss + added
+        logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss, weights=weights)
+        return logs | self.track_metrics(target, lambda: self._reconstruct(x, labels), weights)
+
+    @property
+    def takes_targets(self) -> bool:
+        """Whether y may be target images: where it is not labels."""
+        return not self.n_classes
+
+    def refuses_weights(self) -> str | None:
+        return self.objective.of_the_whole_batch
+
+    def _parts(self, batch):
+        """The parts of a batch: `(x, labels, target, weights)`; the target is y where y is images."""
+        x, y, weights = self.parts_of(batch)
+        labels = self.images_and_labels(batch)[1]
+        return x, labels, y if labels is None and y is not None and len(y.shape) == 4 else x, weights
 
     def kl_weight(self) -> Tensor:
         """beta times the fraction of the warm-up at the current training step, a scalar float32."""
@@ -177,9 +199,10 @@ class VAE(Labelled, CodingModel):
             return ops.convert_to_tensor(self.beta, "float32")
         return self.beta * ops.minimum(1.0, ops.cast(self.train_steps, "float32") / self.warmup_steps)
 
-    def _loss(self, x, labels, weight, training):
+    def _loss(self, x, labels, target, weight, training):
         """The objective, and the two sides of the ELBO for the log: `(loss, (reconstruction, kl))`, each `(batch,)`."""
-        draws = self._draw(x, labels, self.objective.n_draws, seed=self.seed_generator, training=training)
+        k, seed = self.objective.n_draws, self.seed_generator
+        draws = self._draw(x, labels, k, seed=seed, training=training, target=target)
         reconstruction_loss = -ops.mean(draws.log_likelihood, axis=0)
         if self.has_closed_kl:
             kl_loss = losses.sum_per_example(draws.kl_per_latent)
@@ -224,8 +247,8 @@ class VAE(Labelled, CodingModel):
         draws = self._draw(x, labels, n_samples, seed=seed, training=False)
         return draws.log_q - draws.log_p
 
-    def _draw(self, x, labels, k, *, seed, training):
-        """The `Draws` of k draws of z per image."""
+    def _draw(self, x, labels, k, *, seed, training, target=None):
+        """The `Draws` of k draws of z per image; the likelihood is that of x, or of another `target`."""
         encoded = self._encode(x, labels, training=training)
 
         def repeated(value):  # the whole batch k times, (k * batch, ...)
@@ -235,7 +258,7 @@ class VAE(Labelled, CodingModel):
         noise = keras.random.normal((n, self.latent_dim), seed=seed, dtype="float32")
         z, log_q = self.posterior({key: repeated(value) for key, value in encoded.items()}, noise)
         raw = self.decoder(self.with_labels(z, repeated(labels)), training=training)
-        log_likelihood = self.likelihood.log_prob(repeated(x), raw=raw, training=training)
+        log_likelihood = self.likelihood.log_prob(repeated(x if target is None else target), raw=raw, training=training)
         return Draws(
             encoded=encoded,
             z=ops.reshape(z, (k, -1, self.latent_dim)),
@@ -270,6 +293,11 @@ class VAE(Labelled, CodingModel):
         if not self.posterior.is_diagonal:  # else the outputs of `encode` are the whole posterior
             endpoints["posterior"] = self._posterior_endpoint(images, labels)
         return endpoints
+
+    def show_shapes(self) -> None:
+        super().show_shapes()
+        images = keras.Input(self.image_shape, name="images")
+        self._posterior_endpoint(images, keras.Input((), dtype="int32", name="labels") if self.n_classes else None)
 
     def _posterior_endpoint(self, images, labels):
         noise = keras.Input((self.latent_dim,), name="noise")

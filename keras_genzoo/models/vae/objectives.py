@@ -22,6 +22,7 @@ class Objective:
         n_draws: Number of draws of z per image in training, >= 1.
     """
 
+    of_the_whole_batch: str | None = None  # reason for which single examples cannot be weighted; None: they can be
     needs_closed_kl = False  # whether KL(q(z|x) || p(z)) must be known per latent
 
     def __init__(self, *, n_draws: Count = 1):
@@ -101,6 +102,7 @@ class BetaTC(Objective):
     """
 
     needs_closed_kl = True
+    of_the_whole_batch = "the objective 'beta_tc' estimates q(z) from the whole batch"
 
     def __init__(self, *, dataset_size: Count = 60_000):
         super().__init__(n_draws=1)
