@@ -108,6 +108,8 @@ def measure(name, n, data_dir):
 
 
 def main():
+    from keras_genzoo import files
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=64, help="test images per data set (default: 64)")
     parser.add_argument("--data", choices=PRESETS, help="one data set only (default: all)")
@@ -124,7 +126,7 @@ def main():
     about = {
         **{name: importlib.metadata.version(name) for name in ("scikit-image", "bm3d", "tensorflow", "keras")},
     }
-    arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    files.write_json(arguments.out, {"about": about, "rows": rows})
     print(arguments.out)
 
 

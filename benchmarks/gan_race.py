@@ -11,7 +11,6 @@ run serves both. keras.io has no relativistic example: its side has the structur
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -188,6 +187,8 @@ def race(game, steps, rounds, torch_python, only):
 
 
 def main():
+    from keras_genzoo import files
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds (default 7)")
     parser.add_argument("--steps", type=int, default=50, help="steps of D in a round (default 50)")
@@ -205,10 +206,9 @@ def main():
     results = {"about": about(arguments.torch_python), "rounds": arguments.rounds, "games": {}}
     for game in GAMES:
         results["games"][game] = race(game, arguments.steps, arguments.rounds, arguments.torch_python, arguments.only)
-    print(json.dumps(results["games"], indent=1))
+    print(files.json_text(results["games"]))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        files.write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

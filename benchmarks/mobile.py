@@ -12,7 +12,6 @@ import argparse
 import datetime
 import functools
 import importlib.metadata
-import json
 import os
 import tempfile
 import time
@@ -133,7 +132,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mobile.json")
     arguments = parser.parse_args()
 
-    from keras_genzoo import presets
+    from keras_genzoo import files, presets
 
     with tempfile.TemporaryDirectory() as folder:
         rows, task = measure(arguments.preset, arguments.images, arguments.rounds, folder)
@@ -147,7 +146,7 @@ def main():
         "cpus": os.cpu_count(),
         **{name: importlib.metadata.version(name) for name in ("ai-edge-litert", "tensorflow", "keras")},
     }
-    arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    files.write_json(arguments.out, {"about": about, "rows": rows})
     print(arguments.out)
 
 

@@ -25,7 +25,7 @@ import tensorflow as tf
 from in_turn import fit_seconds
 
 import keras_genzoo
-from keras_genzoo import data, presets, training
+from keras_genzoo import data, files, presets, training
 
 # Steps of a timed epoch, peer, and endpoint behind `sample` of each preset. 500 steps are vae_mnist's epoch.
 BENCHED = {"vae_mnist": (500, keras_io_style.vae, "decode"), "dcgan_mnist": (50, keras_io_style.dcgan, "generate")}
@@ -179,8 +179,7 @@ def main():
             results[part] = {p: measures[part](p, args.rounds, args.steps or BENCHED[p][0]) for p in args.presets}
     show(results)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        files.write_json(args.json, results)
 
 
 if __name__ == "__main__":

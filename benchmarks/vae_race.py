@@ -10,7 +10,6 @@ test ELBO after an epoch is not timed.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -258,6 +257,8 @@ def summary(rows):
 
 
 def main():
+    from keras_genzoo import files
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has torch and pythae")
@@ -275,10 +276,9 @@ def main():
         "sides": summary(rows),
         "rows": rows,
     }
-    print(json.dumps(results["sides"], indent=1))
+    print(files.json_text(results["sides"]))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        files.write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

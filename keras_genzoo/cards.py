@@ -39,23 +39,67 @@ def metrics_table(preset: Preset) -> str:
         lines.append(
             f"| {label(row['metric'])} | {value} | {row['n']:,} | {row['split']} | {row['seed']} | {protocol} |"
         )
-    commit = metrics["rows"][0]["commit"]
-    lines += ["", f"Measured by `keras-genzoo evaluate {preset.name}` at commit `{commit}`, on these weights:", ""]
-    training = preset.training
-    optimizers = "; ".join(
-        f"{key} {config.name} {config.learning_rate:g}, {_name(config.schedule)}"
-        for key, config in training.optimizers.items()
-    )
-    start = f"from the weights of `{training.start_from}`, " if training.start_from else ""
-    phrases = "".join(f", {phrase}" for phrase in (preset.section.in_words() if preset.section else ()))
+    commits = _all(metrics["rows"], "commit").replace(", ", "`, `")
+    took = _took(metrics.get("seconds"), metrics.get("device"))
     lines += [
-        "| parameters | file | SHA-256 | training |",
-        "|---|---|---|---|",
-        f"| {weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...` | "
-        f"{start}{training.epochs} epochs of batches of {training.batch_size} ({weights['train_steps']:,} steps)"
-        f"{phrases}, seed {training.seed}; {optimizers} |",
+        "",
+        f"Measured by `keras-genzoo evaluate {preset.name}` at commit `{commits}`{took}, on these weights:",
+        "",
     ]
+    lines += ["| parameters | file | SHA-256 | training |", "|---|---|---|---|"]
+    cells = f"{weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...`"
+    for i, words in enumerate(training_in_words(preset)):
+        lines.append(f"| {cells} | {words} |" if i == 0 else f"| | | | then {words} |")
     return "\n".join(lines)
+
+
+def training_in_words(preset: Preset) -> list[str]:
+    """The training that made a preset's weights, a line per stage, from the records of what ran.
+
+    preset.yaml is not asked: it says how `train` would make the weights, and may have changed since.
+
+    Args:
+        preset: A preset with a folder.
+
+    Returns:
+        Lines such as "25 epochs of batches of 64 (23,425 steps), seed 0; optimizer adam 0.001, cosine"; the last one
+        has the duration where it is known. `[]` without weights.
+    """
+    weights = preset.record(presets.WEIGHTS_RECORD)
+    if weights is None:
+        return []
+    came_from = weights.get("origin") or {}
+    stages = came_from.get("stages")
+    lines = [_stage_in_words(stage) for stage in stages or ()]
+    if not lines:  # such weights are trained on by hand
+        epochs = len(preset.record(presets.HISTORY_FILE) or ())
+        lines = [
+            f"{epochs} epochs ({weights['train_steps']:,} steps)" if epochs else f"{weights['train_steps']:,} steps"
+        ]
+    lines[-1] += _took(came_from.get("seconds"), came_from.get("device"))
+    return lines
+
+
+def _stage_in_words(stage: dict[str, Any]) -> str:
+    start = f"from the weights of `{stage['start_from']}`, " if stage.get("start_from") else ""
+    words = f"{start}{stage['epochs']} epochs of batches of {stage['batch_size']} ({stage['steps']:,} steps)"
+    words += "".join(f", {remark}" for remark in stage.get("remarks", ()))
+    words += f", seed {stage['seed']}" if "seed" in stage else ""
+    for key, config in stage["optimizers"].items():
+        words += f"; {key} {config['name']} {config['learning_rate']:g}"
+        words += f", {_name(config['schedule'])}" if "schedule" in config else ""
+    return words
+
+
+def _took(seconds: float | None, device: str | None) -> str:
+    """ ", in 2 h 5 min on DEVICE"; "" where the duration is not known."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    duration = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    if minutes < 2:
+        duration = f"{seconds:.0f} s"
+    return f", in {duration}" + (f" on {device}" if device else "")
 
 
 def presets_table() -> str:
@@ -120,8 +164,8 @@ def denoising_table(results: dict[str, Any]) -> str:
             )
     lines += [
         "",
-        f"PSNR in dB, mean over {rows[0]['n']} test images; plain / with tone curve. {rows[0]['date']}, scikit-image "
-        f"{about['scikit-image']}, bm3d {about['bm3d']}, TensorFlow {about['tensorflow']}.",
+        f"PSNR in dB, mean over {_all(rows, 'n')} test images; plain / with tone curve. {_all(rows, 'date')}, "
+        f"scikit-image {about['scikit-image']}, bm3d {about['bm3d']}, TensorFlow {about['tensorflow']}.",
     ]
     return "\n".join(lines)
 
@@ -203,6 +247,11 @@ def seeds_table(results: dict[str, Any], name: str | None = None) -> str:
             f"| **{fmean(divergence):.4f}** ({min(divergence):.4f} to {max(divergence):.4f}) |"
         )
     return "\n".join([*lines, "", "Mean of the seeds; the least and the greatest. 2,500 samples of each."])
+
+
+def _all(rows: list[dict[str, Any]], key: str) -> str:
+    """The values of a key in all rows, which may be of several runs, each once."""
+    return ", ".join(dict.fromkeys(str(row[key]) for row in rows))
 
 
 def _name(spec: Spec) -> str:

@@ -323,7 +323,7 @@ class Gaussian(Likelihood):
 class DiscretizedLogistic(Likelihood):
     """Grey levels under binned logistics, with a location and a scale per pixel (Kingma et al. 2016, appendix A).
 
-    It gives probabilities of 8-bit images, so that nats convert to bits: bits per dimension = nats / (pixels log 2).
+    It gives probabilities of 8-bit images, so that nats convert to bits: bits per dimension = nats / (H W C log 2).
     """
 
     n_parameters = 2

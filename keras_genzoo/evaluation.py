@@ -1,6 +1,8 @@
 """Measures of a model by its preset's protocol, on test images: the rows of metrics.json."""
 
 import math
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from keras_genzoo import data, engine, files, models, origin, presets, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import EvaluationConfig, Preset
+
+_LEAST_SAMPLES = 2  # generated images that can be judged: one has no covariance
 
 
 def evaluate(
@@ -34,7 +38,8 @@ def evaluate(
         verbose: Whether progress is shown, on a terminal.
 
     Returns:
-        Rows `{metric, value, n, split, seed, protocol, unit, commit}`; the headline first.
+        Rows `{metric, value, n, split, seed, protocol, unit, commit}`, the headline first, in a list with `seconds`. A
+        number that takes more images than there are, or is not finite, is left out, and a warning says so.
 
     Raises:
         ZooError: A count below 1, a model without a preset, or nothing to measure.
@@ -55,18 +60,34 @@ def evaluate(
     for argument, value in {"n_images": n_images, **counts}.items():
         if value is not None and value < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
+    start = time.monotonic()
     preset = zoo.require_preset(model)
     protocol = preset.evaluation.model_copy(update={key: value for key, value in counts.items() if value is not None})
     measures = models.asked(preset.family, "measures") or []
     pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
     test = Test(preset, pixels, labels, protocol, n_images, data_dir, verbose)
     with engine.whole_float32():
-        rows = [row for measure in measures for row in measure(model, test)]
+        rows = [row for measure in measures for row in measure(model, test) if test.is_finite(row)]
+    if not rows and test.left_out:
+        raise ZooError(f"There is nothing left to measure: {'; '.join(test.left_out)}")
     if not rows:
         raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}: no judge knows it")
     rows.sort(key=lambda row: row["metric"] != protocol.metric)
     commit = origin.commit()
-    return [{**row, "commit": commit} for row in rows]
+    return Rows([{**row, "commit": commit} for row in rows], seconds=time.monotonic() - start + test.seconds_before)
+
+
+class Rows(list):
+    """The rows of an evaluation, a list of dicts.
+
+    Args:
+        rows: Rows of metrics.json.
+        seconds: Duration of the evaluation, all its interrupted parts included.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], *, seconds: float):
+        super().__init__(rows)
+        self.seconds = seconds
 
 
 def write(preset: Preset, rows: list[dict[str, Any]]) -> Path:
@@ -74,7 +95,7 @@ def write(preset: Preset, rows: list[dict[str, Any]]) -> Path:
 
     Args:
         preset: A preset with a folder.
-        rows: Rows of `evaluate`.
+        rows: Rows of `evaluate`, whose duration is written, too.
 
     Returns:
         The path of metrics.json.
@@ -85,8 +106,10 @@ def write(preset: Preset, rows: list[dict[str, Any]]) -> Path:
     content = {
         "preset": preset.name,
         "weights_sha256": (preset.record(presets.WEIGHTS_RECORD) or {}).get("sha256"),
-        "rows": rows,
     }
+    if isinstance(rows, Rows):
+        content |= {"seconds": round(rows.seconds, 1), "device": origin.device()}
+    content["rows"] = rows
     return files.write_json(preset.folder / presets.METRICS_FILE, content)
 
 
@@ -103,6 +126,13 @@ class Test:
         n_images: Number of test images that the user has asked for; None: all.
         data_dir: Folder of data sets, see `data.load`.
         verbose: Whether progress is shown.
+
+    Raises:
+        ZooError: A single sample to judge.
+
+    Attributes:
+        left_out: Reasons for which numbers are left out, one line each.
+        seconds_before: Seconds that parts of the evaluation took which were interrupted, and are gone on with.
     """
 
     __test__ = False  # pytest would collect it
@@ -117,9 +147,13 @@ class Test:
         data_dir: str | Path | None,
         verbose: bool,
     ):
+        if protocol.n_samples < _LEAST_SAMPLES:  # as the schema of preset.yaml has it
+            raise ZooError(f"`n_samples` must be an integer n >= {_LEAST_SAMPLES}. Received: {protocol.n_samples}")
         self.preset, self.protocol = preset, protocol
         self.pixels, self.labels = pixels[:n_images], None if labels is None else labels[:n_images]
         self.n_images, self.data_dir, self.verbose = n_images, data_dir, verbose
+        self.left_out: list[str] = []
+        self.seconds_before = 0.0
 
     @property
     def images(self) -> np.ndarray:
@@ -129,6 +163,37 @@ class Test:
     def as_seen(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 images `(n, H, W, C)` as the preset's model takes them."""
         return data.as_seen(pixels, binarize=self.preset.data.binarize, seed=self.protocol.seed)
+
+    def has(self, least: int, what: str, *, n: int | None = None, of: str = "test images (`n_images`)") -> bool:
+        """Whether there are enough images for a measurement; if not, it is left out, see `leave_out`.
+
+        Args:
+            least: Number of images that it takes.
+            what: Names of the metrics.
+            n: Number of images there are; None: number of the test images.
+            of: Kind of the images, with the argument of `evaluate` that gives their number.
+        """
+        n = len(self.pixels) if n is None else n
+        if n < least:
+            self.leave_out(f"{what}: that takes {least} {of}, and there {'is' if n == 1 else 'are'} {n}")
+        return n >= least
+
+    def is_finite(self, row: dict[str, Any]) -> bool:
+        """Whether the value of a row is finite; if not, it is left out: JSON has no word for it."""
+        value = row["value"]
+        if not math.isfinite(value):
+            self.leave_out(f"{row['metric']}: its value is {value}")
+        return math.isfinite(value)
+
+    def leave_out(self, reason: str) -> None:
+        """Warns that a metric is not measured, once.
+
+        Args:
+            reason: Names of the metrics, and the reason.
+        """
+        if reason not in self.left_out:
+            self.left_out.append(reason)
+            warnings.warn(f"Not measured: {reason}", stacklevel=3)
 
     def row(
         self, metric: str, value: float, unit: str, protocol: str, *, n: int | None = None, split: str = "test"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -166,7 +167,7 @@ def write_json(path: PathLike, content: Any, *, indent: int | None = 1) -> Path:
 
     Args:
         path: File to write; its folder is made.
-        content: Dicts, lists, text and finite numbers.
+        content: Dicts, lists, text and numbers.
         indent: Spaces per level; None: one line.
 
     Returns:
@@ -175,7 +176,28 @@ def write_json(path: PathLike, content: Any, *, indent: int | None = 1) -> Path:
     Raises:
         ZooError: The file cannot be written.
     """
-    return write_text(path, json.dumps(content, indent=indent) + "\n")
+    return write_text(path, json_text(content, indent=indent) + "\n")
+
+
+def json_text(content: Any, *, indent: int | None = 1) -> str:
+    """Content as JSON: a number that is not finite is null, for JSON has no word for it.
+
+    Args:
+        content: Dicts, lists, text and numbers.
+        indent: Spaces per level; None: one line.
+
+    Returns:
+        The text.
+    """
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(content), indent=indent, allow_nan=False)
 
 
 def read_json(path: PathLike, *, remedy: str) -> Any:

@@ -1,7 +1,7 @@
 """Losses: one pure function per equation, in `keras.ops`.
 
 Every loss returns one float32 value per example, shape `(batch,)`; the caller takes the mean. Sums run over
-pixels and latents, so that likelihood terms are in nats per image whatever the image size.
+dimensions (H W C) and latents, so that likelihood terms are in nats per image whatever the image size.
 """
 
 import math

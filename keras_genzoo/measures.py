@@ -12,6 +12,7 @@ from keras_genzoo.progress import working
 
 _LEAST_PROBED = 100  # number of training images that probes need
 _LEAST_ACTIVITY = 1e-3  # share of the test images below which a unit is silent
+_LEAST_SPREAD = 2  # number of images that have a covariance
 _N_NEIGHBOURS = 5  # neighbours of an image in precision and recall
 # Results of probes on pixels and on PCA, which are the same for every preset of a data set and a size.
 _BASELINES: dict[tuple, Any] = {}
@@ -32,7 +33,7 @@ def reconstruction(model: Any, test: Test) -> list[dict]:
     squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
     train = data.to_unit(zoo.arrays(model, "train", data_dir=test.data_dir)[0])
     rows = [
-        test.row("squared_error", squared_error.mean(), "per image", "sum over pixels of (x - r)^2, x in [0, 1]"),
+        test.row("squared_error", squared_error.mean(), "per image", "sum over dimensions of (x - r)^2, x in [0, 1]"),
         test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
     ]
     d = model.latent_dim
@@ -61,7 +62,9 @@ def probes(model: Any, test: Test) -> list[dict]:
     pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
     n = test.protocol.n_probe_images
     if labels is None or min(n, len(pixels)) < _LEAST_PROBED or len(np.unique(labels[:n])) < 2:
-        warnings.warn(f"The codes were not probed: that takes {_LEAST_PROBED} images of two classes", stacklevel=2)
+        test.leave_out(
+            f"probes of the codes: they take {_LEAST_PROBED} training images of two classes (`n_probe_images`)"
+        )
         return []
     labels = labels[:n]
     images = (data.to_unit(pixels[:n]), test.images)  # images to train the probes on, and images to test them on
@@ -146,8 +149,10 @@ class Judged:
             images: Name of the images in the protocol.
 
         Returns:
-            Rows of metrics.json.
+            Rows of metrics.json; none where there are too few images.
         """
+        if not self._has(_LEAST_SPREAD, "frechet_distance and kernel_distance", judged, images):
+            return []
         rows = []
         for metric in ("frechet_distance", "kernel_distance"):
             value = getattr(metrics, metric)(self.real["features"], judged["features"])
@@ -164,12 +169,19 @@ class Judged:
             images: Name of the images in the protocol.
 
         Returns:
-            Rows of metrics.json.
+            Rows of metrics.json; none where there are too few images.
         """
-        k = min(_N_NEIGHBOURS, self.n - 1, len(self.test.pixels) - 1)
+        k = _N_NEIGHBOURS
+        if not self._has(k + 1, "precision, recall, density and coverage", judged, images):
+            return []
         values = metrics.precision_recall(self.real["features"], judged["features"], n_neighbors=k)
         protocol = f"{self.judged_by}; {self.n} {images}, {len(self.test.pixels)} test images, {k} nearest neighbours"
         return [self.test.row(f"{metric}{suffix}", value, "", protocol, n=self.n) for metric, value in values.items()]
+
+    def _has(self, least, what, judged, images):
+        """Whether there are enough test images, and enough judged ones."""
+        kind = f"{images.partition(':')[0]} (`n_samples`)"
+        return self.test.has(least, what) and self.test.has(least, what, n=len(judged["features"]), of=kind)
 
     def rows(self) -> list[dict]:
         """All rows: distances, neighbours, classes."""
@@ -187,23 +199,30 @@ class Judged:
         if test.labels is None:
             return []
         predictions = self.fake["logits"].argmax(1)
-        kl = metrics.label_histogram_kl(predictions, reference=test.labels, n_classes=k)
-        rows = [
-            test.row("classes_covered", len(np.unique(predictions)), f"of {k}",
-                     f"classes {name} sees among the samples", n=n),
-            test.row("label_histogram_kl", kl, "nats", f"KL(classes {name} sees || labels of the test images)", n=n),
-        ]  # fmt: skip
+        covered = len(np.unique(predictions))
+        rows = [test.row("classes_covered", covered, f"of {k}", f"classes {name} sees among the samples", n=n)]
+        fewest = np.bincount(test.labels, minlength=k).min()  # test images of a class
+        if test.has(1, "label_histogram_kl", n=fewest, of="test image of each class (`n_images`)"):
+            kl = metrics.label_histogram_kl(predictions, reference=test.labels, n_classes=k)
+            protocol = f"KL(classes {name} sees || labels of the test images)"
+            rows.append(test.row("label_histogram_kl", kl, "nats", protocol, n=n))
         if self.model.is_conditional:
             classes = self.model.classes_in_turn(n)  # the requests of `sample` without labels
             accuracy = np.mean(predictions == classes)
             rows.append(
                 test.row("class_accuracy", accuracy, "", f"samples in which {name} sees the class asked for", n=n)
             )
+            what = "least_class_diversity and greatest_class_diversity"
+            if not (
+                test.has(_LEAST_SPREAD, what, n=fewest, of="test images of each class (`n_images`)")
+                and test.has(_LEAST_SPREAD * k, what, n=n, of="samples (`n_samples`)")
+            ):
+                return rows
             ratios = metrics.class_diversity(
                 self.real["features"], self.fake["features"],
                 real_labels=test.labels, fake_labels=classes, n_classes=k,
             )  # fmt: skip
-            for metric, c in (("least", np.nanargmin(ratios)), ("greatest", np.nanargmax(ratios))):
+            for metric, c in (("least", ratios.argmin()), ("greatest", ratios.argmax())):
                 protocol = (
                     f"of all classes, that of {c}: spread of its samples over that of its test images; {self.judged_by}"
                 )

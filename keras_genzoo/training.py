@@ -214,7 +214,19 @@ def _record(preset, hooks, model, seconds):
     return {
         "data": {name: origin.data_hash(*arrays) for name, arrays in hooks.data_arrays(model).items()},
         "start_from": {"name": start, "sha256": weights["sha256"]} if weights else None,
+        "stages": [_stage(preset, model)],
         "seconds": round(seconds, 1),
+    }
+
+
+def _stage(preset, model):
+    """The training as it ran, for tables: preset.yaml may change later."""
+    config = preset.training
+    return {
+        **config.model_dump(include={"epochs", "batch_size", "seed", "start_from"}, exclude_none=True),
+        "steps": int(model.train_steps.numpy()),
+        "remarks": preset.section.in_words() if preset.section else [],
+        "optimizers": {key: optimizer.model_dump() for key, optimizer in config.optimizers.items()},
     }
 
 

@@ -250,7 +250,7 @@ def save(
         }
         files.write_json(folder / WEIGHTS_RECORD, record)
         if history:
-            epochs = [{key: float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
+            epochs = [{key: value and float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
             files.write_json(folder / HISTORY_FILE, epochs, indent=None)
 
 

@@ -1,12 +1,15 @@
 """evaluate: rows that say what they are, and a likelihood that is one."""
 
+import json
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import TINY_SWAP, W_CORRELATED, W_ORTHOGONAL, X, linear_vae, log_p, posterior_gap
+from helpers import PRESET, TINY_SWAP, W_CORRELATED, W_ORTHOGONAL, X, linear_vae, log_p, posterior_gap, preset_of
 
 import keras_genzoo as gz
-from keras_genzoo import data, engine, evaluation
+from keras_genzoo import data, engine, evaluation, plots, presets
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.autoencoder import measures as autoencoder_measures
 from keras_genzoo.models.vae import measures
@@ -293,6 +296,10 @@ def test_swaps_are_scored_against_the_truth(tmp_path):
         for side in "ab"
     }
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "pose_error_to_b" in strict(evaluation.evaluate(model, data_dir=tmp_path, n_images=1, verbose=False))
+
     def measured(swap):
         model.swap = swap
         found = evaluation.evaluate(model, data_dir=tmp_path, verbose=False)
@@ -315,3 +322,111 @@ def test_swaps_are_scored_against_the_truth(tmp_path):
             assert still[f"{metric}_to_{to}_of_source"] < right[f"{metric}_to_{to}"]
             assert f"{metric}_to_{to}_of_mean" in right
             assert f"{metric}_to_{to}_of_colour" in right
+
+
+def strict(rows):
+    """Rows by metric, after a way through JSON as its standard has it."""
+    json.dumps(rows, allow_nan=False)
+    return {row["metric"]: row for row in rows}
+
+
+# Family, and what takes more test images than there are.
+_SPREADS = ["frechet_distance", "kernel_distance", "frechet_distance_floor", "kernel_distance_floor"]
+_NEIGHBOURS = [f"{m}{end}" for end in ("", "_of_train") for m in ("precision", "recall", "density", "coverage")]
+_PER_CLASS = ["label_histogram_kl", "least_class_diversity", "greatest_class_diversity"]
+FEW = {
+    "ae_mnist": {1: []},
+    "vae_mnist": {
+        1: ["nll_standard_error", "active_units", *_SPREADS, *_NEIGHBOURS, "label_histogram_kl"],
+    },
+    "cvae_mnist": {1: ["nll_standard_error", "active_units", *_SPREADS, *_NEIGHBOURS, "label_histogram_kl"]},
+    "cgan_mnist": {1: [*_SPREADS, *_NEIGHBOURS, *_PER_CLASS], 3: [*_NEIGHBOURS, *_PER_CLASS], 100: []},
+    "classifier_mnist": {1: []},
+    "ring2d": {1: []},
+}
+
+
+@pytest.mark.parametrize(("name", "n"), [(name, n) for name, cases in FEW.items() for n in cases])
+def test_few_test_images_give_no_number_that_is_none(name, n, few_training_images):
+    """What they do not suffice for is left out, and told with the argument and the number that would do."""
+    measured = {row["metric"] for row in presets.find(name).record(presets.METRICS_FILE)["rows"]}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", RuntimeWarning)  # NumPy's, of empty means and divisions by 0
+        rows = gz.evaluate(name, n_images=n, n_importance_samples=2, n_samples=50, n_probe_images=100, verbose=False)
+    found, missing = strict(rows), FEW[name][n]
+    mixture = {f"{metric}_mixture" for metric in _SPREADS[:2] if n == 1}
+    assert measured - set(found) - mixture == set(missing)
+    told = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert all("`n_images`" in line and line.startswith("Not measured: ") for line in told)
+    assert all(
+        any(metric.removesuffix("_floor").removesuffix("_of_train") in line for line in told) for metric in missing
+    )
+    if "precision" in missing:
+        assert any("precision, recall, density and coverage: that takes 6 test images" in line for line in told)
+
+
+def test_few_samples_are_told_by_their_argument():
+    with pytest.warns(UserWarning, match=r"coverage: that takes 6 samples \(`n_samples`\), and there are 5"):
+        rows = strict(gz.evaluate("cgan_mnist", n_samples=5, n_images=500, verbose=False))
+    assert "frechet_distance" in rows
+    assert not {"precision", "least_class_diversity"} & set(rows)
+    with pytest.raises(ZooError, match=r"`n_samples` must be an integer n >= 2\. Received: 1"):
+        gz.evaluate("vae_mnist", n_samples=1)
+
+
+def test_a_number_that_is_not_finite_is_left_out(monkeypatch):
+    """Such as the PSNR of an image that comes back as it was, or what a family of another package measures."""
+    numbers = {"infinite": np.inf, "none": np.nan, "one": np.float32(1)}
+    measure = lambda model, test: [test.row(metric, value, "", "") for metric, value in numbers.items()]  # noqa: E731
+    monkeypatch.setattr(autoencoder_measures, "MEASURES", [measure])
+    with pytest.warns(UserWarning, match="Not measured: ") as told:
+        assert set(strict(evaluation.evaluate("ae2d_mnist", n_images=3))) == {"one"}
+    assert [str(warning.message).partition(": ")[2] for warning in told] == [
+        "infinite: its value is inf",
+        "none: its value is nan",
+    ]
+    del numbers["one"]
+    complaint = "nothing left to measure: infinite: its value is inf; none: its value is nan"
+    with pytest.warns(UserWarning, match="Not measured"), pytest.raises(ZooError, match=complaint):
+        evaluation.evaluate("ae2d_mnist", n_images=3)
+
+
+def test_bits_are_per_dimension_of_which_a_pixel_of_colours_has_three(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        plots.write_png(rng.random((8, 8, 3)), tmp_path / "images" / f"{i}.png")
+    text = PRESET.replace("{name: mnist, binarize: dynamic}", f"{{name: 'folder:{tmp_path / 'images'}'}}").replace(
+        "model:", "model:\n  image_shape: [8, 8, 3]\n  likelihood: discretized_logistic"
+    )
+    model = gz.load(preset_of(text, tmp_path / "rgb").folder, weights=None)
+    rows = strict(gz.evaluate(model, verbose=False))
+    assert rows["bits_per_dim"]["protocol"] == "nll / (192 dimensions x log 2)"
+    assert rows["bits_per_dim"]["value"] == pytest.approx(rows["nll"]["value"] / (8 * 8 * 3) / np.log(2), rel=1e-5)
+    assert 7 < rows["bits_per_dim"]["value"] < 12  # noise of 256 values has 8 bits
+
+
+def test_an_evaluation_says_how_long_it_took(tmp_path, cache, monkeypatch):
+    """With the part before an interruption."""
+    monkeypatch.setattr(measures, "MEASURES", [measures.likelihood])
+    vae = gz.load(preset_of(PRESET, tmp_path / "tiny").folder, weights=None)
+    arguments = {"n_images": 30, "n_samples": 50, "verbose": False}
+    rows = gz.evaluate(vae, **arguments)
+    assert 0 < rows.seconds < 60
+    images = data.as_seen(data.arrays("mnist", "test")[0][:30], binarize="dynamic")
+    before = measures._Partial(vae, images, None, 3, 0, (10, 50))
+    before.started_at -= 1000
+    before.keep(np.zeros(30), np.zeros(30), 10)
+    rows = gz.evaluate(vae, **arguments)
+    assert 1000 < rows.seconds < 1060
+    stored = json.loads(evaluation.write(vae.preset, rows).read_text())
+    assert stored["seconds"] == pytest.approx(rows.seconds, abs=0.1)
+    assert stored["device"]
+    assert stored["rows"] == rows
+
+
+def test_accuracy_without_labels_is_refused(monkeypatch):
+    arrays = gz.zoo.arrays
+    monkeypatch.setattr(gz.zoo, "arrays", lambda *a, **k: (arrays(*a, **k)[0], None))
+    with pytest.raises(ZooError, match="Accuracy needs labels, and the test images of mnist have none"):
+        gz.evaluate("classifier_mnist", n_images=5)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import subprocess
 import sys
@@ -151,3 +152,12 @@ def test_text_is_utf8_and_json_says_what_is_wrong(tmp_path):
         (tmp_path / "a.json").write_bytes(damaged)
         with pytest.raises(ZooError, match=r"a.json is not JSON .*; write it anew"):
             files.read_json(tmp_path / "a.json", remedy="write it anew")
+
+
+def test_a_number_that_is_not_finite_is_null_in_json(tmp_path):
+    """JSON has no word for it, and a reader that knows the standard would stop there."""
+    content = {"looks": [{"loss": math.nan, "step": 1.0}], "bounds": (-math.inf, math.inf), "n": 3, "text": "NaN"}
+    path = files.write_json(tmp_path / "a.json", content)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "looks": [{"loss": None, "step": 1.0}], "bounds": [None, None], "n": 3, "text": "NaN",
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_genzoo.errors import ZooError
 from keras_genzoo.evaluation import Test
 
 
@@ -14,7 +15,12 @@ def classification(model: Any, test: Test) -> list[dict[str, Any]]:
 
     Returns:
         Rows of metrics.json.
+
+    Raises:
+        ZooError: The test images have no labels.
     """
+    if test.labels is None:
+        raise ZooError(f"Accuracy needs labels, and the test images of {test.preset.data.name} have none")
     is_right = model.classify(test.images)["logits"].argmax(1) == test.labels
     return [test.row("accuracy", is_right.mean(), "", "fraction of test images classified right")]
 

@@ -32,7 +32,7 @@ class Posterior(NamedTuple):
 class VAE(Labelled, CodingModel):
     """VAE, by default with q(z|x) a diagonal Gaussian, p(z) = N(0, I) and a Bernoulli p(x|z).
 
-    Minimises the negative ELBO (Kingma & Welling 2014, eq. 3) in nats per image: sums over pixels and latents.
+    Minimises the negative ELBO (Kingma & Welling 2014, eq. 3) in nats per image: sums over dimensions and latents.
 
     Args:
         image_shape: `(height, width, channels)`.

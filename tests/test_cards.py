@@ -1,0 +1,122 @@
+"""Cards: their tables say what ran, and not what a preset.yaml plans."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from helpers import PRESET, preset_of
+
+import keras_genzoo as gz
+from keras_genzoo import cards, cli, evaluation, presets
+
+NAMES = presets.names()
+N_IMAGES = {  # training images of each data set, of each person for the rendered ones
+    "mnist": 60_000,
+    "fashion_mnist": 60_000,
+    "binarized_mnist": 50_000,
+    "stacked_mnist": 60_000,
+    "ring2d": 100_000,
+    "grid2d": 100_000,
+    "rendered_faces_a": 1_500,
+}
+# Presets without a history.json: trained before `train` wrote one. To train them anew would change their weights, and
+# with the judge's weights every number that it has judged.
+WITHOUT_HISTORY = {"classifier_mnist", "dcgan_mnist"}
+IN_STAGES = {"faceswap_rendered"}  # presets whose weights did not take the course of their preset.yaml
+
+
+def stages_of(name):
+    return presets.find(name).record(presets.WEIGHTS_RECORD)["origin"]["stages"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_epochs_times_steps_are_the_steps_of_the_weights(name):
+    preset = presets.find(name)
+    stages = stages_of(name)
+    for stage in stages:
+        assert stage["steps"] == stage["epochs"] * (N_IMAGES[preset.data.name] // stage["batch_size"])
+    assert sum(stage["steps"] for stage in stages) == preset.record(presets.WEIGHTS_RECORD)["train_steps"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_losses_of_every_epoch_are_there(name):
+    history = presets.find(name).record(presets.HISTORY_FILE)
+    assert (history is None) == (name in WITHOUT_HISTORY)
+    if history is not None:
+        assert len(history) == sum(stage["epochs"] for stage in stages_of(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_took_the_course_of_their_preset(name):
+    training = presets.find(name).training
+    stage, *others = stages_of(name)
+    planned = (training.epochs, training.batch_size, training.seed, training.start_from)
+    ran = (stage["epochs"], stage["batch_size"], stage["seed"], stage.get("start_from"))
+    optimizers = {key: config.model_dump() for key, config in training.optimizers.items()}
+    assert (planned == ran and optimizers == stage["optimizers"] and not others) == (name not in IN_STAGES)
+
+
+def test_two_stages_are_two_rows():
+    """10,082 steps are 220 epochs of 23 batches and 54 of 93."""
+    lines = cards.metrics_table(presets.find("faceswap_rendered")).splitlines()[-2:]
+    found = [re.search(r"(\d+) epochs of batches of (\d+) \(([\d,]+) steps\)", line).groups() for line in lines]
+    assert found == [("220", "64", "5,060"), ("54", "16", "5,022")]
+    assert "adam 0.001" in lines[0]
+    assert "adam 0.0007" in lines[1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a preset that was trained for two epochs of its three."""
+    folder = tmp_path_factory.mktemp("cards")
+    gz.train(preset_of(PRESET, folder / "preset"), folder / "trained", epochs=2, verbose=0)
+    return folder / "trained"
+
+
+def test_a_training_is_told_as_it_ran(trained, capsys):
+    """Also where the preset.yaml beside it says something else by now."""
+    yaml = (trained / presets.PRESET_FILE).read_text()
+    (trained / presets.PRESET_FILE).write_text(yaml.replace("epochs: 2", "epochs: 7").replace("2000", "500"))
+    preset = presets.find(trained)
+    assert preset.training.epochs == 7
+    (words,) = cards.training_in_words(preset)
+    assert words.startswith("2 epochs of batches of 2000 (60 steps), seed 0; optimizer adam 0.001, cosine, in ")
+    assert words.endswith(f" s on {preset.record(presets.WEIGHTS_RECORD)['origin']['device']}")
+    assert cli.main(["info", str(trained)]) == 0
+    assert f"\nTrained: {words}\n" in capsys.readouterr().out
+
+
+def test_weights_that_were_trained_on_by_hand_claim_no_epochs(trained, tmp_path):
+    model = gz.load(trained)
+    model.fit(np.zeros((8, 28, 28, 1), "float32"), batch_size=4, verbose=0)
+    gz.save(model, tmp_path / "on")
+    assert cards.training_in_words(presets.find(tmp_path / "on")) == ["62 steps"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "60 s"), (119, "2 min"), (600, "10 min"), (3_599, "1 h 0 min"), (7_500, "2 h 5 min")],
+)
+def test_a_card_says_how_long_training_and_measuring_took(trained, seconds, words):
+    record = json.loads((trained / presets.WEIGHTS_RECORD).read_text())
+    record["origin"] |= {"seconds": seconds, "device": "Abacus"}
+    (trained / presets.WEIGHTS_RECORD).write_text(json.dumps(record))
+    row = dict.fromkeys(("metric", "unit", "split", "protocol"), "x") | {"value": 1.0, "n": 1, "seed": 0}
+    rows = [{**row, "commit": commit} for commit in ("first", "second", "first")]
+    evaluation.write(presets.find(trained), evaluation.Rows(rows, seconds=seconds))
+    metrics = json.loads((trained / presets.METRICS_FILE).read_text())
+    metrics["device"] = "Slide rule"
+    (trained / presets.METRICS_FILE).write_text(json.dumps(metrics))
+    table = cards.metrics_table(presets.find(trained))
+    assert f"cosine, in {words} on Abacus |" in table
+    assert f"at commit `first`, `second`, in {words} on Slide rule, on these weights" in table
+
+
+def test_a_table_of_several_runs_names_all_their_days():
+    row = {"data": "x", "sigma": 0.1, "noisy": 1.0, "denoiser": 2.0, "n": 64, "date": "2026-01-01",
+           "filters": {"BM3D": {inputs: {"plain": 1.0, "curve": 1.0} for inputs in ("files", "raw")}}}  # fmt: skip
+    about = {"scikit-image": "0", "bm3d": "0", "tensorflow": "0"}
+    table = cards.denoising_table({"about": about, "rows": [row, {**row, "n": 32, "date": "2026-01-02"}]})
+    assert "mean over 64, 32 test images" in table
+    assert "2026-01-01, 2026-01-02" in table
