@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_genzoo import (
         cards,
         choices,
+        comparison,
         data,
         distributions,
         drawings,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         typing,
         zoo,
     )
+    from keras_genzoo.comparison import compare
     from keras_genzoo.errors import ZooError
     from keras_genzoo.evaluation import evaluate
     from keras_genzoo.exporting import export
@@ -69,6 +71,7 @@ _NAMES = {  # module of each public name
     "GANMonitor": "models.gan.monitor",
     "VAE": "models.vae",
     "ZooError": "errors",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exporting",
     "list_presets": "presets",
@@ -88,6 +91,8 @@ __all__ = [
     "__version__",
     "cards",
     "choices",
+    "compare",
+    "comparison",
     "data",
     "distributions",
     "drawings",

@@ -4,7 +4,6 @@ argparse parses the few commands: it starts at once and is part of Python. rich 
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -89,8 +88,26 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="print JSON for programs instead of a table")
         return sub
 
-    command(_list, "list", "The zoo's presets and their headline numbers.", preset=False, as_json=True)
+    sub = command(_list, "list", "The zoo's presets and their headline numbers.", preset=False, as_json=True)
+    sub.add_argument("--family", help="only presets of this family")
+    sub.add_argument("--data", help="only presets trained on this data set")
+    sub.add_argument("--metric", help="this metric in place of the headlines; only presets that it is measured on")
+    sub.add_argument(
+        "--sort",
+        metavar="KEY",
+        default="name",
+        help="column to sort by: name, family, data, parameters, metric, value; or a metric (default: name)",
+    )
+    sub.add_argument("--reverse", action="store_true", help="the greatest first")
+
     command(_info, "info", "A preset's configuration, its training, and every number measured on it.", as_json=True)
+
+    sub = command(
+        _compare, "compare", "The numbers of presets side by side, metric by metric.", preset=False, as_json=True
+    )
+    sub.add_argument(
+        "presets", metavar="NAME", nargs="+", help="names of presets, or paths of preset folders; two or more"
+    )
 
     sub = command(_sample, "sample", "Draw images from a trained model and write them as one picture.", data=True)
     sub.add_argument("-n", type=int, default=64, help="number of images (default: 64)")
@@ -184,11 +201,18 @@ def _parser() -> argparse.ArgumentParser:
 def _list(arguments: argparse.Namespace) -> None:
     from keras_genzoo import presets
 
-    rows = presets.list_presets()
+    rows = presets.list_presets(
+        family=arguments.family,
+        data=arguments.data,
+        metric=arguments.metric,
+        sort=arguments.sort,
+        reverse=arguments.reverse,
+    )
     if arguments.json:
         return _print_json(rows)
+    has_headlines = arguments.metric is None and arguments.sort in rows[0]  # else the numbers are all of one metric
     print_table(
-        ["name", "family", "data", "parameters", "headline"],
+        ["name", "family", "data", "parameters", "headline" if has_headlines else "metric"],
         [
             [
                 row["name"],
@@ -200,11 +224,12 @@ def _list(arguments: argparse.Namespace) -> None:
             for row in rows
         ],
     )
-    print(f"\nWithout weights, to train on data of your own: {', '.join(presets.recipes())}")
+    if has_headlines and not (arguments.family or arguments.data):
+        print(f"\nWithout weights, to train on data of your own: {', '.join(presets.recipes())}")
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from keras_genzoo import presets
+    from keras_genzoo import cards, presets
 
     preset = presets.find(arguments.preset)
     metrics = preset.record(presets.METRICS_FILE)
@@ -218,9 +243,29 @@ def _info(arguments: argparse.Namespace) -> None:
         }
         return _print_json(record)
     print(f"{preset.name}: {preset.description}\n{preset.folder}\n\n{presets.dump(preset)}")
+    for i, stage in enumerate(cards.training_in_words(preset)):
+        print("then" if i else "Trained:", stage)
     if metrics is None:
         return print(f"Not measured yet: keras-genzoo evaluate {arguments.preset}")
     _print_metrics(metrics["rows"])
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from keras_genzoo import comparison
+    from keras_genzoo.cards import label
+
+    rows = comparison.compare(*arguments.presets)
+    if arguments.json:
+        return _print_json(rows)
+    print_table(
+        ["metric", *arguments.presets],
+        [
+            [label(row["metric"]) + ("" if row["same_protocol"] else " *"), *map(_compared, row["presets"])]
+            for row in rows
+        ],
+    )
+    if not all(row["same_protocol"] for row in rows):
+        print("* not of all, or not on the same data by the same protocol: --json has the protocols")
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -362,7 +407,17 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1))
+    from keras_genzoo import files
+
+    print(files.json_text(content))
+
+
+def _compared(cell: dict[str, Any]) -> str:
+    """A number of a comparison, with its standard error where it is known."""
+    if cell["value"] is None:
+        return "-"
+    error = "" if cell["standard_error"] is None else f" \u00b1 {cell['standard_error']:.2g}"
+    return f"{cell['value']:g}{error} {cell['unit']}".rstrip()
 
 
 def _headline(row: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ def samples(
     data_dir: str | Path | None = None,
     verbose: bool = True,
 ) -> Path:
-    """Draws samples of a model as one picture.
+    """Draws samples of a model as one picture; all classes of a conditional model in turn, in a column each.
 
     Args:
         model: A model with a preset.
@@ -125,7 +125,7 @@ def samples(
         >>> gz.drawings.samples(gz.load("vae_mnist"), 16, out).name
         'sixteen.png'
     """
-    preset = zoo.require_preset(model)
+    preset, columns = zoo.require_preset(model), None
     if mixture is not None:
         pixels = zoo.arrays(model, "train", data_dir=data_dir)[0]
         images = data.as_seen(pixels, binarize=preset.data.binarize)
@@ -138,12 +138,12 @@ def samples(
             "with codes, it takes --mixture"
         )
     elif label is None:
-        pictures = model.sample(n, seed=seed)
+        pictures, columns = model.sample(n, seed=seed), plots.class_columns(model)
     elif model.is_conditional:
         pictures = model.sample(n, seed=seed, labels=[label] * n)
     else:
         raise ZooError(f"--label goes with a conditional model. Received: {preset.name}")
-    return plots.grid(pictures, out or f"{preset.name}_samples.png")
+    return plots.grid(pictures, out or f"{preset.name}_samples.png", columns=columns)
 
 
 # === Pictures of more than one family ===

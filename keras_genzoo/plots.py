@@ -64,13 +64,25 @@ def canvas(images: np.ndarray, *, columns: int | None = None) -> np.ndarray:
     """
     images = np.asarray(images, "float32")
     n, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
+    columns = min(n, columns or math.ceil(math.sqrt(n)))
     rows = math.ceil(n / columns)
     pixels = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GAP_GREY, "float32")
     for i, image in enumerate(images):
         top, left = (_GAP + (i // columns) * (height + _GAP), _GAP + (i % columns) * (width + _GAP))
         pixels[top : top + height, left : left + width] = np.clip(image if channels == 3 else image.repeat(3, -1), 0, 1)
     return pixels
+
+
+def class_columns(model: Any) -> int | None:
+    """Images per row in a picture of a model whose samples show all classes in turn: a column for each class.
+
+    Args:
+        model: A model of the zoo.
+
+    Returns:
+        The number of classes; None where the model takes none.
+    """
+    return model.n_classes if model.is_conditional else None
 
 
 def showcase(
@@ -92,7 +104,7 @@ def showcase(
         images: Images, `(n, H, W, C)`, in [0, 1]; `2 * columns` of them are reconstructed, or one row where there are
             fewer.
         path: File to write, `.png`.
-        labels: Labels for a conditional model, `(n,)` integers; each column of samples then shows one class.
+        labels: Labels for a conditional model, `(n,)` integers; each column then shows one class.
         columns: Images per row; a conditional model has one per class.
         seed: Seed of the samples and of the noise.
 
@@ -105,8 +117,7 @@ def showcase(
     if tuple(model.image_shape) == _POINT:
         n = min(len(images), _POINTS_SHOWN)
         return points([("data", images[:n]), (f"{n} samples", model.sample(n, seed=seed))], path)
-    columns = columns if labels is None else model.n_classes
-    columns = min(columns, len(images))
+    columns = class_columns(model) or min(columns, len(images))
     parts = [model.sample(4 * columns, seed=seed)] if model.can("sample") else []
     if model.can("reconstruct"):
         parts.append(_reconstructed(model, images, labels, columns, seed, rows=2))
@@ -148,8 +159,8 @@ def reconstructions(
         model: A model with `reconstruct`.
         images: Images, `(n, H, W, C)`, in [0, 1]; those shown are evenly spaced among them.
         path: File to write, `.png`.
-        labels: Labels for a conditional model, `(n,)` integers.
-        columns: Images per row.
+        labels: Labels for a conditional model, `(n,)` integers; each column then shows one class.
+        columns: Images per row; a conditional model has one per class.
         seed: Seed of the noise.
 
     Returns:
@@ -158,7 +169,7 @@ def reconstructions(
     Raises:
         ZooError: The file cannot be written.
     """
-    columns = min(columns, len(images))
+    columns = class_columns(model) or min(columns, len(images))
     return grid(_reconstructed(model, images, labels, columns, seed, rows=_ROWS_SHOWN), path, columns=columns)
 
 
@@ -166,19 +177,35 @@ def _reconstructed(
     model: Any, images: np.ndarray, labels: np.ndarray | None, columns: int, seed: int, *, rows: int
 ) -> np.ndarray:
     """Rows of images, of noisy ones where the model denoises, and of reconstructions, `(n, H, W, C)`."""
-    if len(images) > rows * columns:  # a sorted data set would show its first class alone
-        indices = np.linspace(0, len(images) - 1, rows * columns).astype(int)
-        images, labels = images[indices], None if labels is None else labels[indices]
+    missing = np.zeros(0, bool)
+    if labels is not None:
+        labels = model.checked_labels(labels[: len(images)], len(images))[0]
+        indices = _one_of_each(labels, columns, rows)
+        images, labels, missing = images[indices], np.arange(len(indices)) % columns, indices < 0
+    elif len(images) > rows * columns:  # a sorted data set would show its first class alone
+        images = images[np.linspace(0, len(images) - 1, rows * columns).astype(int)]
     parts = []
     for start in range(0, len(images) - columns + 1, columns):
-        inputs = images[start : start + columns]
-        parts.append(inputs)
+        row = slice(start, start + columns)
+        shown = [images[row]]
         if model.is_denoising:
-            inputs = model.corrupt(inputs, level=model.corruption.level[1], seed=seed + start)
-            parts.append(inputs)
-        classes = () if labels is None else (labels[start : start + columns],)
-        parts.append(model.reconstruct(inputs, *classes))
+            shown.append(model.corrupt(shown[0], level=model.corruption.level[1], seed=seed + start))
+        shown.append(model.reconstruct(shown[-1], *(() if labels is None else (labels[row],))))
+        for pictures in shown:
+            pictures[: len(missing[row])][missing[row]] = _GAP_GREY
+        parts += shown
     return np.concatenate(parts)
+
+
+def _one_of_each(labels: np.ndarray, n_classes: int, rows: int) -> np.ndarray:
+    """Indices of images in rows of one of each class, evenly spaced among its images; -1 where it has no more."""
+    rows = min(rows, np.bincount(labels).max())
+    table = np.full((rows, n_classes), -1)
+    for c in range(n_classes):
+        of_class = np.flatnonzero(labels == c)
+        shown = np.linspace(0, len(of_class) - 1, min(rows, len(of_class))).astype(int)
+        table[: len(shown), c] = of_class[shown]
+    return table.ravel()
 
 
 def filters(model: Any, path: PathLike, *, n: int = 100) -> Path:
@@ -370,7 +397,8 @@ def curves(history: Sequence[dict[str, float]], path: PathLike) -> Path:
     Raises:
         ZooError: The file cannot be written.
     """
-    series = {key: [logs[key] for logs in history] for key in history[0]}
+    # In a file a number that was not finite is null.
+    series = {key: [math.nan if logs[key] is None else logs[key] for logs in history] for key in history[0]}
     # A loss that is 0 throughout, such as a missing penalty, or equals the total has no panel.
     series = {
         key: values for key, values in series.items() if key == "loss" or (any(values) and values != series.get("loss"))

@@ -31,6 +31,8 @@ _GROUP = "keras_genzoo.presets"  # group of entry points whose values name packa
 _UNNAMED = "preset"  # name of a preset without a folder
 _PATHS: list[Path] = []  # folders of preset folders that this process has added
 
+_LISTED = ("name", "family", "data", "parameters", "metric", "value", "unit", "description")  # keys of `list_presets`
+
 # Numbers and booleans of YAML 1.2.
 _BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _FLOAT = re.compile(
@@ -250,36 +252,86 @@ def add_path(folder: PathLike) -> None:
         _PATHS.append(path)
 
 
-def list_presets() -> list[dict[str, Any]]:
+def list_presets(
+    *,
+    family: str | None = None,
+    data: str | None = None,
+    metric: str | None = None,
+    sort: str = "name",
+    reverse: bool = False,
+) -> list[dict[str, Any]]:
     """The trained presets: dicts of name, family, data, parameters, metric, value, unit, description.
+
+    Args:
+        family: Family of the presets; None: all.
+        data: Name of the data set that they are trained on; None: all.
+        metric: Metric to give in place of each headline, of the presets that it is measured on; None: the headlines.
+        sort: Key of the dicts to sort by, or a metric, which is then given, too. What has no value comes last.
+        reverse: Whether the greatest comes first.
+
+    Returns:
+        A dict for each preset.
+
+    Raises:
+        ZooError: A family, data set, metric or key that no preset has; the message names those that exist.
 
     Example:
         >>> import keras_genzoo as gz
         >>> names = [row["name"] for row in gz.list_presets()]
+        >>> [row["name"] for row in gz.list_presets(family="vae", data="mnist", sort="nll")][:2]
+        ['vae_realnvp_mnist', 'hvae_mnist']
     """
+    found = [find(name) for name in names()]
+    metrics = _metrics(found) if metric is not None or sort not in _LISTED else []
+    if sort not in _LISTED:
+        known = [*_LISTED, *metrics]
+        if sort not in known:
+            raise ZooError(
+                f"`sort` must be one of {', '.join(_LISTED)}, or a metric. Received: {sort!r}{nearest(sort, known)}"
+            )
+        if metric not in (None, sort):
+            raise ZooError(f"`sort` by one metric, {sort!r}, does not go with another `metric`, {metric!r}")
+        metric, sort = sort, "value"
+    for argument, value, known in (
+        ("family", family, {preset.family for preset in found}),
+        ("data", data, {preset.data.name for preset in found}),
+        ("metric", metric, metrics),
+    ):
+        if value is not None and value not in known:
+            raise ZooError(f"No preset has the {argument} {value!r}. {did_you_mean(value, known)}")
     rows = []
-    for name in names():
-        preset = find(name)
-        weights, headline = preset.record(WEIGHTS_RECORD) or {}, headline_row(preset) or {}
+    for preset in found:
+        chosen = headline_row(preset, metric)
+        if family not in (None, preset.family) or data not in (None, preset.data.name) or (metric and not chosen):
+            continue
+        chosen = chosen or {}
         rows.append(
             {
-                "name": name,
+                "name": preset.name,
                 "family": preset.family,
                 "data": preset.data.name,
-                "parameters": weights.get("parameters"),
-                "metric": preset.evaluation.metric,
-                "value": headline.get("value"),
-                "unit": headline.get("unit"),
+                "parameters": (preset.record(WEIGHTS_RECORD) or {}).get("parameters"),
+                "metric": metric or preset.evaluation.metric,
+                "value": chosen.get("value"),
+                "unit": chosen.get("unit"),
                 "description": preset.description,
             }
         )
-    return rows
+    if not rows:
+        raise ZooError(f"No preset has all of: {_asked(family=family, data=data, metric=metric)}")
+    with_value = sorted((row for row in rows if row[sort] is not None), key=lambda row: row[sort], reverse=reverse)
+    return with_value + [row for row in rows if row[sort] is None]
 
 
-def headline_row(preset: Preset) -> dict[str, Any] | None:
-    """The row of metrics.json that stands for the preset in tables; None before `evaluate`."""
+def headline_row(preset: Preset, metric: str | None = None) -> dict[str, Any] | None:
+    """The row of metrics.json that stands for the preset in tables; None where it is not measured.
+
+    Args:
+        preset: A preset.
+        metric: Metric of the row; None: the preset's headline.
+    """
     metrics = preset.record(METRICS_FILE) or {"rows": []}
-    return next((row for row in metrics["rows"] if row["metric"] == preset.evaluation.metric), None)
+    return next((row for row in metrics["rows"] if row["metric"] == (metric or preset.evaluation.metric)), None)
 
 
 def parse(text: str, *, origin: str) -> Preset:
@@ -335,6 +387,16 @@ def parse(text: str, *, origin: str) -> Preset:
 def dump(preset: Preset) -> str:
     """A Preset as the text of a preset.yaml."""
     return yaml.dump(preset.content(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _metrics(found: list[Preset]) -> list[str]:
+    """The metrics that are measured on some of the presets, in their order there."""
+    rows = (row for preset in found for row in (preset.record(METRICS_FILE) or {"rows": []})["rows"])
+    return list(dict.fromkeys(row["metric"] for row in rows))
+
+
+def _asked(**wanted: str | None) -> str:
+    return ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
 
 
 def _folders(pattern: str) -> dict[str, Path]:

@@ -37,6 +37,54 @@ def test_list_is_a_table_and_json(capsys):
         assert f"{row['parameters']:,}" in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "keep", "key", "reverse"),
+    [
+        (["--family", "gan"], lambda row: row["family"] == "gan", "name", False),
+        (
+            ["--data", "fashion_mnist", "--sort", "parameters"],
+            lambda row: row["data"] == "fashion_mnist",
+            "parameters",
+            False,
+        ),
+        (
+            ["--family", "vae", "--data", "mnist", "--sort", "nll"],
+            lambda row: row["family"] == "vae" and row["data"] == "mnist",
+            "value",
+            False,
+        ),
+        (
+            ["--metric", "frechet_distance", "--sort", "value", "--reverse"],
+            lambda row: row["data"] in ("mnist", "fashion_mnist") and row["family"] in ("vae", "gan"),
+            "value",
+            True,
+        ),
+    ],
+)
+def test_a_list_is_filtered_and_sorted(arguments, keep, key, reverse, capsys):
+    everything = presets.list_presets()
+    assert cli.main(["list", *arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in rows} == {row["name"] for row in everything if keep(row)}
+    assert [row[key] for row in rows] == sorted((row[key] for row in rows), reverse=reverse)
+    metric = next((word for word in arguments if word in ("nll", "frechet_distance")), None)
+    if metric:
+        for row in rows:
+            assert row["metric"] == metric
+            assert row["value"] == presets.headline_row(presets.find(row["name"]), metric)["value"]
+    assert cli.main(["list", *arguments]) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.split()[:1]]
+    assert [word for word in lines if word in presets.names()] == [row["name"] for row in rows]
+
+
+def test_what_has_no_value_is_listed_last(tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "preset.yaml").write_text(PRESET)
+    monkeypatch.setattr(presets, "_PATHS", [tmp_path])
+    for reverse in (False, True):
+        assert presets.list_presets(sort="parameters", reverse=reverse)[-1]["name"] == "raw"
+
+
 @pytest.mark.parametrize("given", [None, "0"])
 def test_tensorflow_is_given_onednn_but_where_it_was_told_otherwise(given, monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")  # conftest's
@@ -61,7 +109,7 @@ def test_info(capsys):
 def test_help_names_every_command_and_every_command_has_help():
     done = run("--help")
     assert done.returncode == 0
-    for command in ("list", "info", "sample", "plot", "train", "evaluate", "export", "study", "faces"):
+    for command in ("list", "compare", "info", "sample", "plot", "train", "evaluate", "export", "study", "faces"):
         assert f"\n    {command} " in done.stdout
     with pytest.raises(SystemExit) as stop:
         cli.main(["export", "--help"])
@@ -117,11 +165,18 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["list", "--family", "gna"], "No preset has the family 'gna'. Did you mean gan?"),
+        (["list", "--family", "x"], "Known: autoencoder, classifier, face_swap, gan, vae"),
+        (["list", "--data", "mnits"], "No preset has the data 'mnits'. Did you mean mnist"),
+        (["list", "--metric", "nlll"], "No preset has the metric 'nlll'. Did you mean nll?"),
+        (["list", "--sort", "size"], "`sort` must be one of name, family, data, parameters, metric, value"),
+        (["list", "--sort", "nll", "--metric", "psnr"], "`sort` by one metric, 'nll', does not go with another"),
+        (["list", "--family", "gan", "--data", "binarized_mnist"], "has all of: family 'gan', data 'binarized_mnist'"),
         (["info", "vae_mist"], "Unknown preset 'vae_mist'. Did you mean vae_mnist"),
         (["sample", "vae_mist"], "Did you mean vae_mnist"),
         (["sample", "vae_mnist", "-n", "0"], "`n` must be an integer >= 1. Received: 0"),
         (["sample", "vae_mnist", "--seed", "-1"], "`seed` must be an integer >= 0, or None. Received: -1"),
-        (["evaluate", "dcgan_mnist", "--n-samples", "1", "--n-images", "20"], "n >= 2"),
+        (["evaluate", "dcgan_mnist", "--n-samples", "1", "--n-images", "20"], "`n_samples` must be an integer n >= 2"),
         (["sample", "ae_mnist"], "has no prior to sample from"),
         (["sample", "vae_mnist", "--label", "3"], "--label goes with a conditional model. Received: vae_mnist"),
         (["sample", "vae_mnist", "--mixture", "0"], "`n_components` must be >= 1. Received: 0"),

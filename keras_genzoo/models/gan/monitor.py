@@ -141,7 +141,11 @@ class GANMonitor(keras.callbacks.Callback):
         Args:
             state: The state, read from JSON.
         """
-        self.looks, self.restores = list(state["looks"]), state["restores"]
+        # JSON has null for a number that is not finite.
+        self.looks = [
+            {key: math.nan if value is None else value for key, value in look.items()} for look in state["looks"]
+        ]
+        self.restores = state["restores"]
         self.troubles = [(step, name) for step, name in state["troubles"]]
         self._streaks = dict(state["streaks"])
 
@@ -176,7 +180,7 @@ class GANMonitor(keras.callbacks.Callback):
         row = {"step": step, **self._measured(samples, logs or {})}
         self.looks.append(row)
         if self.out is not None:
-            plots.grid(samples[:_N_SHOWN], self.out / "samples.png")
+            plots.grid(samples[:_N_SHOWN], self.out / "samples.png", columns=plots.class_columns(self.model))
             plots.curves(self.looks, self.out / "curves.png")
         showing = self._showing(row) if len(self.looks) > self.grace else []
         self._streaks = {name: self._streaks.get(name, 0) + 1 for name in showing}
