@@ -1,16 +1,16 @@
 """Presets side by side: the numbers in their metrics.json, metric by metric. Without Keras, so that it is instant."""
 
+from pathlib import Path
 from typing import Any
 
 from keras_genzoo import presets
 from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import Preset
-from keras_genzoo.typing import PathLike
 
 _ERROR = "_standard_error"  # end of the name of a metric that is the standard error of another
 
 
-def compare(*names: PathLike) -> list[dict[str, Any]]:
+def compare(*names: str | Path) -> list[dict[str, Any]]:
     """The measured numbers of presets, side by side.
 
     Args:

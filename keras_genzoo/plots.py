@@ -64,7 +64,7 @@ def canvas(images: np.ndarray, *, columns: int | None = None) -> np.ndarray:
     """
     images = np.asarray(images, "float32")
     n, height, width, channels = images.shape
-    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    columns = min(int(n), columns or math.ceil(math.sqrt(n)))
     rows = math.ceil(n / columns)
     pixels = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), _GAP_GREY, "float32")
     for i, image in enumerate(images):
@@ -179,8 +179,8 @@ def _reconstructed(
     """Rows of images, of noisy ones where the model denoises, and of reconstructions, `(n, H, W, C)`."""
     missing = np.zeros(0, bool)
     if labels is not None:
-        labels = model.checked_labels(labels[: len(images)], len(images))[0]
-        indices = _one_of_each(labels, columns, rows)
+        (classes,) = model.checked_labels(labels[: len(images)], len(images))
+        indices = _one_of_each(classes, columns, rows)
         images, labels, missing = images[indices], np.arange(len(indices)) % columns, indices < 0
     elif len(images) > rows * columns:  # a sorted data set would show its first class alone
         images = images[np.linspace(0, len(images) - 1, rows * columns).astype(int)]

@@ -115,7 +115,7 @@ TABLE = {  # the first row that matches holds
     "measures": Room([*ZOO, "evaluation", "judges", "metrics", "progress"], {"numpy"}, no_files=True),
     "exporting": Room([*ZOO, "progress"], {"keras", "numpy", "tensorflow"}),
     "litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting` runs
-    "comparison": Room([*BASE, *RECORDS, "presets"], set(), no_files=True),
+    "comparison": Room([*BASE, *RECORDS, "presets"], set()),
     "cards": Room([*BASE, *RECORDS, "files", "presets"], set()),
     "plots": Room([*BASE, "files"], {"numpy", "matplotlib", "PIL"}),
     "provenance": Room([*BASE, "files"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),

@@ -371,6 +371,10 @@ def test_few_samples_are_told_by_their_argument():
         rows = strict(gz.evaluate("cgan_mnist", n_samples=5, n_images=500, verbose=False))
     assert "frechet_distance" in rows
     assert not {"precision", "least_class_diversity"} & set(rows)
+    with pytest.warns(UserWarning, match=r"they take 100 training images of two classes \(`n_probe_images`\)"):
+        assert "linear_probe_error" not in strict(
+            gz.evaluate("ae2d_mnist", n_images=5, n_probe_images=99, verbose=False)
+        )
     with pytest.raises(ZooError, match=r"`n_samples` must be an integer n >= 2\. Received: 1"):
         gz.evaluate("vae_mnist", n_samples=1)
 
