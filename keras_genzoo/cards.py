@@ -246,7 +246,9 @@ def seeds_table(results: dict[str, Any], name: str | None = None) -> str:
             f"| **{fmean(quality):.1%}** ({min(quality):.1%} to {max(quality):.1%}) "
             f"| **{fmean(divergence):.4f}** ({min(divergence):.4f} to {max(divergence):.4f}) |"
         )
-    return "\n".join([*lines, "", "Mean of the seeds; the least and the greatest. 2,500 samples of each."])
+    counts = dict.fromkeys(f"{row['n_samples']:,}" for row in rows if "n_samples" in row)
+    samples = f" {', '.join(counts)} samples of each." if counts else ""
+    return "\n".join([*lines, "", f"Mean of the seeds; the least and the greatest.{samples}"])
 
 
 def _all(rows: list[dict[str, Any]], key: str) -> str:

@@ -1,5 +1,6 @@
 """Cards: their tables say what ran, and not what a preset.yaml plans."""
 
+import functools
 import json
 import re
 
@@ -9,6 +10,8 @@ from helpers import PRESET, preset_of
 
 import keras_genzoo as gz
 from keras_genzoo import cards, cli, evaluation, presets
+from keras_genzoo.data import made
+from keras_genzoo.studies.runs import keeps_all
 
 NAMES = presets.names()
 N_IMAGES = {  # training images of each data set, of each person for the rendered ones
@@ -111,6 +114,37 @@ def test_a_card_says_how_long_training_and_measuring_took(trained, seconds, word
     table = cards.metrics_table(presets.find(trained))
     assert f"cosine, in {words} on Abacus |" in table
     assert f"at commit `first`, `second`, in {words} on Slide rule, on these weights" in table
+
+
+def test_the_readme_counts_the_runs_of_the_sensitivity_study_as_they_are():
+    root = presets.CONFIGS.parent
+    if not (root / "README.md").is_file():
+        pytest.skip("an installed package has no README beside it")
+    readme = " ".join((root / "README.md").read_text().split())
+    rows = json.loads((root / "benchmarks/results/sensitivity.json").read_text())["rows"]
+
+    def kept(**wanted):
+        found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+        k = len(made.MIXTURES[wanted["data"]].centres)
+        return f"{sum(keeps_all(row, k) for row in found)} of {len(found)}"
+
+    on_ring = functools.partial(kept, data="ring2d")
+    for sentence in (
+        f"On the ring {on_ring()} runs keep all 8",
+        f"clipped weights keep all modes in {on_ring(regularizer='weight clipping')} runs",
+        f"spectral normalisation in {on_ring(regularizer='spectral norm')}, packing in {on_ring(regularizer='packing')}.",
+        f"keeps them in {on_ring(game='wasserstein', regularizer='none')} runs without a bound on its critic",
+        f"in {on_ring(game='wasserstein', regularizer='R1 + R2')} with R1 and R2",
+        f"in {on_ring(game='wasserstein', regularizer='gradient penalty')} with its own gradient penalty",
+        f"{on_ring(learning_rate=3e-4)} runs at 3e-4, {on_ring(learning_rate=3e-3)} at 3e-3",
+        f"On the grid {kept(data='grid2d')} runs keep all 25",
+    ):
+        assert sentence in readme
+
+
+def test_a_table_of_seeds_has_the_samples_of_its_runs():
+    run = {"data": "ring2d", "modes": 8, "high_quality": 1.0, "reverse_kl": 0.0}
+    assert cards.seeds_table({"rows": [{**run, "n_samples": 1_234}] * 2}).endswith("greatest. 1,234 samples of each.")
 
 
 def test_a_table_of_several_runs_names_all_their_days():

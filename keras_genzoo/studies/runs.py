@@ -128,7 +128,7 @@ def mode_counts(
         **options: Arguments of `GAN` in place of the defaults.
 
     Returns:
-        Numbers of `metrics.mode_coverage`, a dict per run.
+        Numbers of `metrics.mode_coverage`, with the counts of epochs and of samples, a dict per run.
     """
     mixture = made.MIXTURES[name]
 
@@ -169,5 +169,6 @@ def mode_counts(
         callback = keras.callbacks.LambdaCallback(on_epoch_begin=set_rate)
         gan.fit(batches, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[callback])
         points = mixture.to_points(gan.sample(POINTS_JUDGED, seed=seed))
-        rows.append(metrics.mode_coverage(points, centres=mixture.centres, std=mixture.std))
+        scores = metrics.mode_coverage(points, centres=mixture.centres, std=mixture.std)
+        rows.append({**scores, "epochs": epochs, "n_samples": len(points)})
     return rows
