@@ -92,7 +92,7 @@ def _stage_in_words(stage: dict[str, Any]) -> str:
 
 
 def _took(seconds: float | None, device: str | None) -> str:
-    """ ", in 2 h 5 min on DEVICE"; "" where the duration is not known."""
+    """The words of a duration, as in ", in 2 h 5 min on DEVICE"; none where it is not known."""
     if seconds is None:
         return ""
     minutes = round(seconds / 60)

@@ -177,7 +177,7 @@ def _reconstructed(
     model: Any, images: np.ndarray, labels: np.ndarray | None, columns: int, seed: int, *, rows: int
 ) -> np.ndarray:
     """Rows of images, of noisy ones where the model denoises, and of reconstructions, `(n, H, W, C)`."""
-    missing = np.zeros(0, bool)
+    missing = np.zeros(len(images), bool)
     if labels is not None:
         (classes,) = model.checked_labels(labels[: len(images)], len(images))
         indices = _one_of_each(classes, columns, rows)
@@ -191,8 +191,9 @@ def _reconstructed(
         if model.is_denoising:
             shown.append(model.corrupt(shown[0], level=model.corruption.level[1], seed=seed + start))
         shown.append(model.reconstruct(shown[-1], *(() if labels is None else (labels[row],))))
-        for pictures in shown:
-            pictures[: len(missing[row])][missing[row]] = _GAP_GREY
+        if labels is not None:
+            is_empty = missing[row][:, None, None, None]
+            shown = [np.where(is_empty, np.float32(_GAP_GREY), pictures) for pictures in shown]
         parts += shown
     return np.concatenate(parts)
 

@@ -132,7 +132,8 @@ def test_the_readme_counts_the_runs_of_the_sensitivity_study_as_they_are():
     for sentence in (
         f"On the ring {on_ring()} runs keep all 8",
         f"clipped weights keep all modes in {on_ring(regularizer='weight clipping')} runs",
-        f"spectral normalisation in {on_ring(regularizer='spectral norm')}, packing in {on_ring(regularizer='packing')}.",
+        f"spectral normalisation in {on_ring(regularizer='spectral norm')}, packing in ",
+        f"packing in {on_ring(regularizer='packing')}.",
         f"keeps them in {on_ring(game='wasserstein', regularizer='none')} runs without a bound on its critic",
         f"in {on_ring(game='wasserstein', regularizer='R1 + R2')} with R1 and R2",
         f"in {on_ring(game='wasserstein', regularizer='gradient penalty')} with its own gradient penalty",
