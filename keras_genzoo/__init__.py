@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from keras_genzoo.models.gan import GAN
     from keras_genzoo.models.gan.monitor import GANMonitor
     from keras_genzoo.models.vae import VAE
+    from keras_genzoo.models.vital_signs import VitalSigns
     from keras_genzoo.presets import list_presets
     from keras_genzoo.training import train
     from keras_genzoo.zoo import load, save
@@ -70,6 +71,7 @@ _NAMES = {  # module of each public name
     "GAN": "models.gan",
     "GANMonitor": "models.gan.monitor",
     "VAE": "models.vae",
+    "VitalSigns": "models.vital_signs",
     "ZooError": "errors",
     "compare": "comparison",
     "evaluate": "evaluation",
@@ -87,6 +89,7 @@ __all__ = [
     "Classifier",
     "FaceSwap",
     "GANMonitor",
+    "VitalSigns",
     "ZooError",
     "__version__",
     "cards",
@@ -156,6 +159,7 @@ _SERIALIZABLE = {
     "FaceSwap": "models.face_swap",
     "GAN": "models.gan",
     "GatedDense": "layers",
+    "LeashedSigmoid": "layers",
     "VAE": "models.vae",
 }
 

@@ -54,6 +54,48 @@ class GatedDense(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
+class LeashedSigmoid(keras.layers.Layer):
+    """The sigmoid, with a loss of its own that keeps its logits where it has a gradient.
+
+        y = 1 / (1 + exp(-l)),    loss = weight * mean of max(|l| - reach, 0)^2
+
+    Where most pixels are white, the first steps of an optimizer carry all logits upwards together. Past 17 the sigmoid
+    is 1 in float32, its gradient is 0, and the network paints white from then on.
+
+    Shapes: any, to the same.
+
+    Args:
+        weight: Weight of the loss, >= 0.
+        reach: Size of a logit up to which it costs nothing; at 5 the sigmoid is 0.7 % from its end.
+        **kwargs: Options of every Keras layer, such as `name` and `dtype`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import LeashedSigmoid
+        >>> layer = LeashedSigmoid(weight=0.5, reach=5.0)
+        >>> tuple(layer(np.full((2, 1), 7.0, "float32")).shape), float(layer.losses[0])
+        ((2, 1), 2.0)
+    """
+
+    def __init__(self, *, weight: float, reach: float = 5.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.weight, self.reach = weight, reach
+        self.built = True
+
+    def call(self, logits: Tensor) -> Tensor:
+        if self.weight:
+            excess = ops.relu(ops.abs(ops.cast(logits, "float32")) - self.reach)
+            self.add_loss(self.weight * ops.mean(ops.square(excess)))
+        return ops.sigmoid(logits)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight": self.weight, "reach": self.reach}
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
 class BentMap(keras.layers.Layer):
     """An affine map of codes plus a hidden layer of tanh units.
 

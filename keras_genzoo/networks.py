@@ -8,6 +8,7 @@ Every builder returns a Functional `keras.Model` whose outputs are float32 whate
 the model decides (image shape, latent size, outputs) come as keyword arguments beside the spec.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -16,11 +17,13 @@ import keras
 from keras import layers, ops
 
 from keras_genzoo import parts
-from keras_genzoo.layers import GatedDense
+from keras_genzoo.errors import ZooError
+from keras_genzoo.layers import GatedDense, LeashedSigmoid
 from keras_genzoo.typing import DType, Shape, Spec, Tensor
 
 _MOMENTUM = 0.9  # share of BatchNorm's running means that a step keeps, PyTorch's 0.1; Keras' 0.99 lags in short runs
 _DCGAN_SLOPE = 0.2  # slope of LeakyReLU below 0 (Radford, Metz & Chintala 2016, section 4)
+OWN = "keras"  # name of a spec that holds a user's own model
 _FACE_SLOPE = 0.1  # slope of LeakyReLU below 0 in the face swaps of 2017
 _LEAST_VARIANCE = 1e-4  # added to a channel's variance, which is 0 in a flat image: a deviation of 2.6 grey levels
 
@@ -31,7 +34,8 @@ def build(
     """Builds the network that a spec describes.
 
     Args:
-        spec: Name of a builder, a key of `BUILDERS`, or a dict of `name` and that builder's options.
+        spec: Name of a builder, a key of `BUILDERS`, or a dict of `name` and that builder's options; or a Keras model
+            of your own, see `own`.
         key: Path of the spec in errors, such as "encoder".
         dtype: Precision policy of the hidden layers, e.g. "mixed_bfloat16". None: Keras' global policy.
         name: Name of the returned model.
@@ -52,8 +56,147 @@ def build(
         >>> encoder.count_params()  # 784 * 8 + 8, and two heads of 8 * 2 + 2
         6316
     """
-    inputs, outputs = parts.build("network", spec, key=key, dtype=dtype, **shapes)
+    if isinstance(spec, keras.Model):
+        inputs, outputs = own(spec, key=key, **shapes)
+    elif isinstance(spec, dict) and spec.get("name") == OWN:
+        inputs, outputs = own(_deserialized(spec, key), key=key, **shapes)
+    else:
+        inputs, outputs = parts.build("network", spec, key=key, dtype=dtype, **shapes)
     return keras.Model(inputs, outputs, name=name)
+
+
+def plain(spec: Any) -> Any:
+    """A spec as plain data: a Keras model as the dict from which `build` makes it anew, another spec as it is.
+
+    Args:
+        spec: A spec, or a Keras model.
+
+    Raises:
+        ZooError: The model cannot be described by a configuration, as most subclassed ones cannot.
+    """
+    if not isinstance(spec, keras.Model):
+        return spec
+    try:
+        config = keras.saving.serialize_keras_object(spec)
+        twin = keras.saving.deserialize_keras_object(copy.deepcopy(config))  # Keras empties what it reads
+        if [w.shape for w in twin.weights] != [w.shape for w in spec.weights]:
+            raise ValueError("its copy has other weights")
+    except Exception as error:  # whatever a user's get_config raises
+        raise ZooError(
+            f"The {type(spec).__name__} {spec.name!r} cannot be saved: {' '.join(str(error).split())[:200]}; write its "
+            "get_config and register it with @keras.saving.register_keras_serializable, or build it as a Functional "
+            "model"
+        ) from error
+    return {"name": OWN, "config": config}
+
+
+def copied(spec: Any) -> Any:
+    """A spec for one more network like that of `spec`: a Keras model as a copy, with weights of its own."""
+    return plain(spec) if isinstance(spec, keras.Model) else spec
+
+
+def own(model: Any, *, key: str, **shapes: Any) -> tuple[Tensor, Any]:
+    """The inputs and outputs of a network that is a Keras model of the user's.
+
+    An encoder or a classifier takes images `(batch, H, W, C)` and gives one output per head, as a dict, a list in the
+    order of the heads, or one tensor where there is one head. A decoder takes codes and gives raw pixels, without an
+    activation; a generator gives images in [0, 1], by a sigmoid. A discriminator takes images and gives a logit,
+    `(batch,)` or `(batch, 1)`.
+
+    Args:
+        model: Built model.
+        key: Place of the network, such as "encoder".
+        **shapes: Sizes that the model around it decides, as in `build`.
+
+    Returns:
+        `(inputs, outputs)`.
+
+    Raises:
+        ZooError: The model does not fit, with the shapes that it should have.
+    """
+    heads, image_shape = shapes.get("outputs"), tuple(shapes["image_shape"])
+    if "feature_shape" in shapes or (heads is None and key == "encoder"):
+        raise ZooError(f"`{key}` of this family must be a spec such as {{'name': 'face_{key}', ...}}, no keras.Model")
+    makes_pixels = heads is None and "latent_dim" in shapes
+    inputs = keras.Input((shapes["latent_dim"],), name="z") if makes_pixels else keras.Input(image_shape, name="images")
+    try:
+        outputs = model(inputs)
+    except Exception as error:  # Keras has errors of many types for a shape that does not fit
+        raise ZooError(
+            f"`{key}`: {model.name!r} does not take inputs of shape {inputs.shape}: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
+    _check_activation(model, key)
+    if makes_pixels:
+        return inputs, _fitting(outputs, (None, *image_shape), model, key)
+    if heads is None:
+        logits = _fitting(outputs, (None, 1) if len(getattr(outputs, "shape", ())) == 2 else (None,), model, key)
+        return inputs, layers.Reshape((), dtype="float32", name="logits")(logits)
+    if not isinstance(outputs, dict):
+        tensors = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        if len(tensors) != len(heads):
+            raise ZooError(
+                f"`{key}`: {model.name!r} must have the outputs {_shapes_of(heads)}. Received: {len(tensors)} of shape "
+                f"{', '.join(str(tuple(tensor.shape)) for tensor in tensors)}"
+            )
+        outputs = dict(zip(heads, tensors, strict=True))
+    if not set(heads) <= set(outputs):
+        raise ZooError(
+            f"`{key}`: {model.name!r} must have the outputs {_shapes_of(heads)}. Received: {sorted(outputs)}"
+        )
+    found = {name: _fitting(outputs[name], (None, size), model, key) for name, size in heads.items()}
+    if key == "network":  # a classifier's features: its own, or what its logits are
+        found = {"features": layers.Flatten(dtype="float32")(outputs.get("features", outputs["logits"])), **found}
+    return inputs, found
+
+
+def _fitting(output, shape, model, key):
+    """An output in float32, whose shape must be `shape`."""
+    received = tuple(getattr(output, "shape", ()))
+    if received != shape:
+        raise ZooError(f"`{key}`: {model.name!r} must have an output of shape {shape}. Received: {received}")
+    return ops.cast(output, "float32")
+
+
+def _check_activation(model, key):
+    """Refuses a last activation that the model around would apply again, or would miss."""
+    last = model.layers[-1] if model.layers else None
+    activation = getattr(last, "activation", None)
+    if last is None or (activation is None and not isinstance(last, (layers.Conv2DTranspose, layers.Dense))):
+        return  # nothing is known of it
+    name = getattr(activation, "__name__", "linear")
+    if key == "decoder" and name != "linear":
+        raise ZooError(
+            f"`{key}`: {model.name!r} ends with the activation {name!r}, and a decoder gives raw pixels, to which the "
+            "likelihood applies its own; leave it out"
+        )
+    if key == "discriminator" and name != "linear":
+        raise ZooError(
+            f"`{key}`: {model.name!r} ends with the activation {name!r}, and a discriminator gives logits; leave it out"
+        )
+    if key == "generator" and name not in ("sigmoid", "hard_sigmoid"):
+        raise ZooError(
+            f"`{key}`: {model.name!r} ends with the activation {name!r}, and images are in [0, 1]; end it with "
+            "'sigmoid'"
+        )
+
+
+def _shapes_of(heads):
+    return ", ".join(f"{name} (batch, {size})" for name, size in heads.items())
+
+
+def _deserialized(spec, key):
+    """The Keras model that `plain` has described."""
+    config = spec.get("config")
+    if set(spec) != {"name", "config"} or not isinstance(config, dict):
+        raise ZooError(f"`{key}` with the name {OWN!r} has one option, `config`, a mapping that Keras has written")
+    try:
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+    except Exception as error:  # of all types: a configuration of a stranger's
+        raise ZooError(f"`{key}.config`: Keras cannot build it: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(model, keras.Model):
+        raise ZooError(f"`{key}.config` must describe a keras.Model. Received: a {type(model).__name__}")
+    return model
 
 
 def mlp_encoder(
@@ -445,7 +588,12 @@ def face_encoder(
 
 
 def face_decoder(
-    *, feature_shape: Shape, image_shape: Shape, dtype: DType = None, filters: list[int]
+    *,
+    feature_shape: Shape,
+    image_shape: Shape,
+    dtype: DType = None,
+    filters: list[int],
+    leash: parts.NonNegative = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The map of a `face_encoder` -> maps of doubled sides -> images, by a sigmoid.
 
@@ -454,6 +602,7 @@ def face_decoder(
         image_shape: `(H, W, C)`, where H = h 2 ** len(filters) and W = w 2 ** len(filters).
         dtype: Precision policy of the hidden layers.
         filters: Channels of the maps; each doubles the sides.
+        leash: Weight of the loss that keeps the logits in reach, see `layers.LeashedSigmoid`; 0: none.
 
     Returns:
         `(inputs, outputs)` of the network: `(batch, h, w, channels)` and `(batch, H, W, C)` in [0, 1].
@@ -471,8 +620,8 @@ def face_decoder(
     h = features
     for width in filters:
         h = _upscaled(h, width, dtype)
-    h = layers.Conv2D(image_shape[-1], 5, padding="same", activation="sigmoid", dtype="float32", name="images")(h)
-    return features, h
+    h = layers.Conv2D(image_shape[-1], 5, padding="same", dtype="float32", name="images")(h)
+    return features, LeashedSigmoid(weight=leash, dtype="float32", name="pixels")(h)
 
 
 def _upscaled(h, channels, dtype):

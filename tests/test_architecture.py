@@ -78,10 +78,11 @@ TABLE = {  # the first row that matches holds
     "models.inputs": Room([*BASE, "engine"], {"keras", "numpy"}, no_files=True),
     "models.doors": Room([*BASE, "engine", "models.inputs"], {"keras"}, no_files=True),
     "models.base": Room(
-        [*BASE, "engine", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}, no_files=True
+        [*BASE, "engine", "networks", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}, no_files=True
     ),
     "models.labels": Room([*BASE, "models.base", "models.inputs"], {"keras", "numpy"}, no_files=True),
     "models.contract": Room([], set(), no_files=True),
+    "models.vital_signs": Room(BASE, {"keras", "numpy"}, no_files=True),
     "models.hooks": Room([*BASE, *DATA, "presets", "zoo"], {"keras", "numpy", "tensorflow"}),
     "models.gan.monitor": Room([*BASE, "engine", "metrics", "optimizers", "plots"], {"keras", "numpy"}),
     "models.face_swap.landmarks": Room([*BASE, *DATA], {"numpy", "PIL"}),

@@ -15,7 +15,8 @@ from keras_genzoo.errors import ZooError
 from keras_genzoo.registry import Kind, Registry, resolve
 
 _ROOMS = (
-    "autoencoder", "base", "classifier", "contract", "doors", "face_swap", "gan", "hooks", "inputs", "labels", "vae",
+    "autoencoder", "base", "classifier", "contract", "doors", "face_swap", "gan", "hooks", "inputs", "labels",
+    "vae", "vital_signs",
 )  # fmt: skip
 _BROKEN: set[str] = set()  # families whose records cannot be imported, and were named
 _HERE = "keras_genzoo.models"

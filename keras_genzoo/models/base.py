@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import engine, parts
+from keras_genzoo import engine, networks, parts
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.models.doors import Doors
@@ -94,6 +94,7 @@ class ZooModel(engine.Trainable, Doors):
             ZooError: A value that its annotation excludes.
         """
         options = {k: v for k, v in arguments.items() if k not in _OF_EVERY_MODEL and not k.startswith("__")}
+        options = {k: networks.plain(v) for k, v in options.items()}
         constructor = arguments["__class__"].__init__
         hidden = [key for key in _OF_EVERY_MODEL if key not in options]
         config = parts.plain(parts.bind(constructor, options, hidden=hidden, unchecked=tuple(self.PARTS)))
@@ -466,6 +467,21 @@ class ZooModel(engine.Trainable, Doors):
         if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
             raise ZooError(f"`seed` must be an integer >= 0, or None. Received: {seed!r}")
         return np.random.default_rng(seed).standard_normal((n, size), dtype="float32")
+
+    def vital_outputs(
+        self, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """The outputs by which `vital_signs.VitalSigns` sees whether the model's training still lives.
+
+        Args:
+            images: A few images, `(n, H, W, C)` in [0, 1].
+            labels: Their labels, for a conditional model.
+
+        Returns:
+            Name -> `(outputs, targets)`, the targets None where the outputs are no reconstructions.
+        """
+        values = [images, labels][: len(self.call_kinds)]
+        return {"its call": (engine.array(self(*values)), images if self.can("reconstruct") else None)}
 
     def check_images(self, images: ArrayLike, argument: str = "images") -> np.ndarray:
         """Checks images as the function `check_images` does, against the model's `image_shape`.

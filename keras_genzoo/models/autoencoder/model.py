@@ -25,8 +25,9 @@ class Autoencoder(CodingModel):
     Args:
         image_shape: `(height, width, channels)`.
         latent_dim: Size of the code, >= 1.
-        encoder: Network spec, e.g. `{"name": "mlp_encoder", "units": [300]}`; see `networks`.
-        decoder: Network spec, e.g. `{"name": "mlp_decoder", "units": [300]}`.
+        encoder: Network spec, e.g. `{"name": "mlp_encoder", "units": [300]}`; see `networks`. Or a Keras model of your
+            own, see `networks.own`.
+        decoder: Network spec, e.g. `{"name": "mlp_decoder", "units": [300]}`, or a Keras model of your own.
         reconstruction: Loss per image: "squared_error" or "binary_cross_entropy", both sums over dimensions.
         regularizer: Spec of a regularizer: `{"name": "l1", "weight": 0.05}`, `{"name": "kl", "rho": 0.05, "weight":
             1.0}`, `{"name": "k_sparse", "k": 25, "alpha": 3.0}` or `{"name": "contractive", "weight": 0.1}`; see

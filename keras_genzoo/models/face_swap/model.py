@@ -349,6 +349,12 @@ class FaceSwap(ZooModel):
         parts = [self._decoded(images[start : start + _BATCH], side) for start in range(0, len(images), _BATCH)]
         return engine.array(ops.concatenate(parts))
 
+    def vital_outputs(
+        self, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        targets = {"a": images, "b": None}  # the images are of a
+        return {f"decoder_{side}": (self.autoencode(images, of=side), targets[side]) for side in _SIDES}
+
     # === Pieces, on tensors ===
 
     def _decoded(self, images, side, training=False):

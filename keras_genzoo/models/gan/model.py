@@ -34,8 +34,10 @@ class GAN(Labelled, LatentModel):
     Args:
         image_shape: `(height, width, channels)`.
         latent_dim: Size of z, >= 1.
-        generator: Network spec of G, e.g. `{"name": "dcgan_generator", "filters": [128, 64]}`.
-        discriminator: Network spec of D, e.g. `{"name": "dcgan_discriminator", "filters": [64, 128]}`.
+        generator: Network spec of G, e.g. `{"name": "dcgan_generator", "filters": [128, 64]}`, or a Keras model of your
+            own, see `networks.own`.
+        discriminator: Network spec of D, e.g. `{"name": "dcgan_discriminator", "filters": [64, 128]}`, or a Keras model
+            of your own.
         game: Spec of the game, see `games.GAMES`: "non_saturating" and "minimax" (option `label_smoothing`),
             "least_squares", "wasserstein", "hinge" or "relativistic" (pairs of a real and a generated image).
         n_critic: Number of steps of D for one of G, >= 1.
@@ -112,7 +114,7 @@ class GAN(Labelled, LatentModel):
         n_numbers = self.latent_dim + self.n_classes  # of z and a label
         shapes = {"dtype": self.dtype_policy, "image_shape": self.image_shape, "latent_dim": n_numbers}
         self.generator = networks.build(generator, key="generator", name="generator", **shapes)
-        self.ema_generator = networks.build(generator, key="generator", name="ema_generator", **shapes)
+        self.ema_generator = networks.build(networks.copied(generator), key="generator", name="ema_generator", **shapes)
         self.ema_generator.trainable = False
         self.ema_generator.set_weights(self.generator.get_weights())
         has_label_channel = bool(n_classes) and conditioning == "concat"
@@ -399,6 +401,11 @@ class GAN(Labelled, LatentModel):
     @classmethod
     def upgraded(cls, config: dict[str, Any]) -> dict[str, Any]:
         return spellings.upgrade_model(config)
+
+    def vital_outputs(
+        self, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        return {"generator": (self.sample(len(images), seed=0, averaged=False), None)}
 
     # === Pieces, on tensors ===
 

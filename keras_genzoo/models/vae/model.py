@@ -37,8 +37,9 @@ class VAE(Labelled, CodingModel):
     Args:
         image_shape: `(height, width, channels)`.
         latent_dim: Size of z, >= 1; with a hierarchical prior, that of all levels together.
-        encoder: Network spec, e.g. `{"name": "mlp_encoder", "units": [300, 300]}`; see `networks`.
-        decoder: Network spec, e.g. `{"name": "mlp_decoder", "units": [300, 300]}`.
+        encoder: Network spec, e.g. `{"name": "mlp_encoder", "units": [300, 300]}`; see `networks`. Or a Keras model of
+            your own with outputs z_mean and z_log_var, see `networks.own`.
+        decoder: Network spec, e.g. `{"name": "mlp_decoder", "units": [300, 300]}`, or a Keras model of your own.
         likelihood: Spec of p(x|z), see `distributions.LIKELIHOODS`: "bernoulli" (pixels 0 or 1),
             "continuous_bernoulli" ([0, 1]), "gaussian" (options `sigma`, `bounded`), or "discretized_logistic"
             (8-bit grey levels).
