@@ -3,7 +3,16 @@
 For faces of people who have agreed to it. The files that `swap` writes carry their provenance, see `provenance`.
 """
 
+import contextlib
+import itertools
 import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_genzoo import files, provenance
+from keras_genzoo import files, films, provenance
 from keras_genzoo.data import folder
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.face_swap import landmarks
@@ -30,7 +39,8 @@ _MASK_RADII = (0.30, 0.36)
 _MASK_REACH = 1.1  # radii at which the mask is 0
 _MASK_RIM = 0.3  # radii over which it falls from 1 to 0
 _LEAST_SPREAD = 1e-9  # in squared pixels: points that coincide have 0, by which a scale would be divided
-_FILM_QUALITY = 8  # imageio-ffmpeg's scale, of 10; its default is 5
+_MACOS = "__MACOSX"  # folder of what macOS puts beside the files of a zip
+_KILLED = 128  # a shell's exit status of a process that a signal has ended, less the signal's number
 
 
 class Face(NamedTuple):
@@ -89,46 +99,72 @@ def extract(
     *,
     size: int = 128,
     every: bool = False,
+    every_frame: int = 10,
     detect: Callable[[np.ndarray], list[Face]] | None = None,
     verbose: bool = True,
 ) -> dict[str, int]:
-    """Cuts the faces out of a folder of pictures: upright squares `out/NAME.png`, ready to train a face swap with.
+    """Cuts the faces out of pictures and films: upright squares `out/NAME.png`, ready to train a face swap with.
 
-    Each file keeps the five points of its face, as text in the PNG. `train` learns from them which faces of two people
-    look the same way.
+    A face in a film is `out/NAME_000120.png`, with the number of its frame, the first being 0. Squares that would have
+    one name, such as those of x.png and x.jpg, get different ones. Each keeps the five points of its face, as text in
+    the PNG. `train` learns from them which faces of two people look the same way.
 
     Args:
-        source: Folder of PNG, JPEG and WebP files, at any depth; or one such file.
-        out: Folder to write; it is made.
+        source: Folder of PNG, JPEG and WebP files and of films (`provenance.FILMS`), at any depth; or one such file.
+        out: Folder to write; it is made. It is not the source's folder, nor in the source.
         size: Side of the squares in pixels, >= 32.
         every: Whether to cut out every face of a picture, as NAME_2.png and so on, or only the largest.
+        every_frame: Step from one frame of a film to the next, >= 1.
         detect: Detector of faces, a function as `detector` returns; None: that one.
         verbose: Whether to show progress, on a terminal.
 
     Returns:
-        Counts of files "written", and of "pictures"; among these, "no face", "tiny face", "several faces", "broken".
+        Counts of files "written", and of "pictures", frames among them; among these, "no face", "tiny face", "several
+        faces", "broken". A warning names the broken files.
 
     Raises:
-        ZooError: `size` out of range, no picture in `source`, a folder that cannot be written, mtcnn is missing.
+        ZooError: `size` or `every_frame` out of range, no picture in `source`, one file that cannot be read, a folder
+            that cannot be written or whose files are those of the source, a package is missing.
     """
     if size < TINY:
         raise ZooError(f"`size` must be >= {TINY} pixels. Received: {size}")
-    pictures = _pictures(source)
-    root, out, counts = Path(source), Path(out), Counter(written=0, pictures=len(pictures))
-    detect = detect or detector()
-    for file in track(pictures, "extracting", verbose=verbose):
-        pixels = read_picture(file)
-        if pixels is None:
-            counts["broken"] += 1
-            continue
+    if every_frame < 1:
+        raise ZooError(f"`every_frame` must be >= 1. Received: {every_frame}")
+    source, out, counts = Path(source), Path(out), Counter(written=0, pictures=0)
+    inputs, names = _inputs(source), _Names()
+    stems = {file: names.of_file(file, source) for file in inputs}  # all before the first face: no name moves by one
+    _check_apart(source, out, [out / f"{stem}.png" for stem in stems.values()])
+    if source.is_file() and _identity(out) == _identity(source.parent):
+        raise ZooError(f"{films.shown(out)} is the folder of {films.shown(source)}; choose another one to write")
+    is_read = _is_one_of(inputs)
+    detect, broken = detect or detector(), []
+
+    def cut(file, suffix, pixels):
+        counts["pictures"] += 1
         large = _usable(detect(pixels), counts)
-        stem = file.stem if root.is_file() else "_".join(file.relative_to(root).with_suffix("").parts)
         for i, face in enumerate(large if every else large[:1]):
+            name = f"{stems[file]}{suffix}" + (f"_{i + 1}" if i else "")
+            target = out / f"{names.free(name) if suffix or i else name}.png"
+            if is_read(target):
+                raise ZooError(f"{films.shown(target)} is a picture to read; choose another folder to write")
             crop = cut_out(pixels, face.points, size)
-            name = f"{stem}_{i + 1}.png" if i else f"{stem}.png"
             text = {landmarks.KEY: landmarks.text(points_in_crop(face.points), crop)}
-            provenance.write_image(crop, out / name, marked=False, text=text)
+            provenance.write_image(crop, target, marked=False, text=text)
             counts["written"] += 1
+
+    with _ending_in_order():
+        for file in track(inputs, "extracting", verbose=verbose):
+            try:
+                with contextlib.closing(_pictures_of(file, every_frame)) as pictures:
+                    for suffix, pixels in pictures:
+                        cut(file, suffix, pixels)
+            except films.Unreadable as error:
+                if file == source:
+                    raise
+                counts["pictures"] += not _is_film(file)
+                counts["broken"] += 1
+                broken.append(error)
+    _name_broken(source, broken, len(inputs))
     return dict(counts)
 
 
@@ -144,12 +180,15 @@ def swap(
     detect: Callable[[np.ndarray], list[Face]] | None = None,
     verbose: bool = True,
 ) -> dict[str, int]:
-    """Swaps every face of a picture, a folder of pictures or a film, and puts it back in its place.
+    """Swaps every face of a picture, a film or a folder of these, and puts it back in its place.
+
+    A picture or a film without a face is copied as it is, and not marked. A film keeps its sound, the times of its
+    frames, its colours and the shape of its pixels.
 
     Args:
         model: A `FaceSwap`.
-        source: A picture, a folder of them, or a film (`provenance.FILMS`). Frames without a face pass through.
-        out: Picture, folder or film to write.
+        source: A picture, a film (`provenance.FILMS`), or a folder of them, at any depth.
+        out: Picture, film or folder to write. It is not the source, nor in it.
         to: Person whose looks the faces get, "a" or "b".
         colour_match: Whether each swapped face gets the mean colour of the one that it replaces.
         visible: Whether changed pictures get the visible mark. They get the mark in the metadata in any case.
@@ -159,17 +198,25 @@ def swap(
 
     Returns:
         Counts of pictures or frames "written", and of "faces" swapped; among the pictures or frames, "no face", "tiny
-        face", "several faces", "broken".
+        face", "several faces"; of files that were "copied" as they are, and of "broken" ones, which a warning names.
 
     Raises:
-        ZooError: `to` is neither, `source` cannot be read, `out` cannot be written, or a package is missing.
+        ZooError: `to` is neither, `source` cannot be read, `out` cannot be written or would replace what is read, or a
+            package is missing.
     """
     if to not in ("a", "b"):
         raise ZooError(f"`to` must be 'a' or 'b'. Received: {to!r}")
     source, out, counts = Path(source), Path(out), Counter(written=0, faces=0)
-    detect = detect or detector()
+    inputs = _inputs(source)
+    targets = {file: out if file == source else out / file.relative_to(source) for file in inputs}
+    _check_apart(source, out, targets.values())
+    is_read = _is_one_of(inputs)
+    for target in targets.values():
+        if is_read(target):
+            raise ZooError(f"{films.shown(target)} is a file to read; choose another one to write")
+    detect, broken = detect or detector(), []
 
-    def swapped(pixels):
+    def swapped(pixels, counts):
         large = _usable(detect(pixels), counts)
         counts["faces"] += len(large)
         for face in large:
@@ -177,21 +224,19 @@ def swap(
         # A picture in which nothing was changed is no composite: it gets no mark.
         return provenance.stamped(pixels) if visible and large else pixels, bool(large)
 
-    if source.suffix.lower() in provenance.FILMS and not source.is_dir():
-        _swap_film(swapped, source, out, counts, credential, verbose)
-        return dict(counts)
-    pictures = _pictures(source)
-    for file in track(pictures, "swapping", verbose=verbose):
-        pixels = read_picture(file)
-        if pixels is None:
-            if not source.is_dir():
-                raise ZooError(f"{file} is no readable picture")
-            counts["broken"] += 1
-            continue
-        result, changed = swapped(pixels)
-        target = out / file.relative_to(source) if source.is_dir() else out
-        provenance.write_image(result, target, marked=changed, credential=credential)
-        counts["written"] += 1
+    with _ending_in_order():
+        for file in track(inputs, "swapping", verbose=verbose and source.is_dir()):
+            try:
+                if _is_film(file):
+                    counts.update(_swap_film(swapped, file, targets[file], credential, verbose and file == source))
+                else:
+                    _swap_picture(swapped, file, targets[file], credential, counts)
+            except films.Unreadable as error:
+                if file == source:
+                    raise
+                counts["broken"] += 1
+                broken.append(error)
+    _name_broken(source, broken, len(inputs))
     return dict(counts)
 
 
@@ -262,29 +307,139 @@ def soft_mask(size: int) -> np.ndarray:
 
 def read_picture(file: PathLike) -> np.ndarray | None:
     """A picture as uint8 `(H, W, 3)`, upright, on black where transparent; None where it cannot be read."""
-    from PIL import Image
-
     try:
-        with Image.open(file) as image:
-            return np.asarray(folder.upright(image, "RGB"), "uint8")
-    except Exception:  # Pillow raises many kinds on a damaged file
+        return _read(Path(file))
+    except films.Unreadable:
         return None
 
 
-def _pictures(source):
-    """The files of a folder that are pictures, sorted by path; or the one file."""
-    source = Path(source)
+def _read(file):
+    """As `read_picture`, but the error of an unreadable picture says why."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        if not file.is_file():  # to open a pipe would wait for its other end
+            raise ValueError("a link that leads nowhere" if file.is_symlink() else "no regular file")
+        with Image.open(file) as image:
+            return np.asarray(folder.upright(image, "RGB"), "uint8")
+    except Exception as error:  # Pillow raises many kinds on a damaged file
+        said = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+        reason = said or type(error).__name__
+        raise films.Unreadable(f"{films.shown(file)} is no readable picture: {films.shown(reason)}") from None
+
+
+def _inputs(source):
+    """The pictures and films of a folder, sorted by path; or the one file."""
+    known = (*folder.SUFFIXES, *provenance.FILMS)
     if not source.exists():
-        raise ZooError(f"{str(source)!r} does not exist")
-    if source.is_file():
-        if source.suffix.lower() not in folder.SUFFIXES:
-            known = ", ".join((*folder.SUFFIXES, *provenance.FILMS))
-            raise ZooError(f"{str(source)!r} is no picture and no film ({known})")
+        raise ZooError(f"{films.shown(source)!r} does not exist")
+    if not source.is_dir():
+        if source.suffix.lower() not in known:
+            raise ZooError(f"{films.shown(source)!r} is no picture and no film ({', '.join(known)})")
         return [source]
-    pictures = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in folder.SUFFIXES]
-    if not pictures:
-        raise ZooError(f"{source} holds no picture ({', '.join(folder.SUFFIXES)})")
-    return pictures
+    inputs = [
+        file
+        for file in sorted(source.rglob("*"))
+        if file.suffix.lower() in known
+        and not file.is_dir()
+        and not any(part.startswith(".") or part == _MACOS for part in file.relative_to(source).parts)
+    ]
+    if not inputs:
+        raise ZooError(f"{films.shown(source)} holds no picture and no film ({', '.join(known)})")
+    return inputs
+
+
+def _is_film(file):
+    return file.suffix.lower() in provenance.FILMS
+
+
+def _pictures_of(file, every_frame):
+    """`(suffix of names, pixels)` of a picture, or of every n-th frame of a film."""
+    if not _is_film(file):
+        yield "", _read(file)
+        return
+    form = films.header(file)
+    with contextlib.closing(films.frames(file, form, every=every_frame)) as frames:
+        for i, frame in enumerate(frames):
+            yield f"_{i * every_frame:06}", frame.pixels
+
+
+class _Names:
+    """Names of files that differ, even where the file system takes no notice of case or of the spelling of accents."""
+
+    def __init__(self):
+        self._taken = set()
+
+    def free(self, name: str, *others: str) -> str:
+        """The first that is not taken of the name, the others, and the name with a number; it is taken then."""
+        for candidate in itertools.chain((name, *others), (f"{name}_{i}" for i in itertools.count(2))):
+            key = unicodedata.normalize("NFC", candidate).casefold()
+            if key not in self._taken:
+                self._taken.add(key)
+                return candidate
+        raise AssertionError("there is always a next number")
+
+    def of_file(self, file: Path, source: Path) -> str:
+        """The name of a file's first face: its path below the source with "_" for "/", and the suffix if need be."""
+        name = "_".join((file.relative_to(source) if file != source else Path(file.name)).with_suffix("").parts)
+        return self.free(name, f"{name}_{file.suffix[1:].lower()}")
+
+
+def _identity(path):
+    """Device and number of a file or folder, by whatever name or link; None where there is none."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _is_one_of(inputs):
+    """A function of a path: whether it is a file of `inputs`, by whatever name or link."""
+    identities = {_identity(file) for file in inputs} - {None}
+    return lambda path: _identity(path) in identities
+
+
+def _check_apart(source, out, targets):
+    """Raises where files to write could take the places of a folder's files, or would be read the next time."""
+    if not source.is_dir():
+        return
+    shown_source, shown_out = films.shown(source), films.shown(out)
+    if out.exists() and not out.is_dir():
+        raise ZooError(f"{shown_out} is a file, and {shown_source} a folder; name a folder to write")
+    here, there = (Path(os.path.realpath(path)) for path in (source, out))
+    if any(_identity(place) == _identity(here) for place in (there, *there.parents)):
+        raise ZooError(f"{shown_out} is, or is in, the folder to read, {shown_source}; choose one outside it")
+    is_around = out.exists() and any(_identity(place) == _identity(there) for place in here.parents)
+    if is_around and (old := [target for target in targets if target.exists()]):
+        raise ZooError(
+            f"{shown_source} is in {shown_out}, whose {films.shown(old[0].name)} would be replaced; choose another one"
+        )
+
+
+def _name_broken(source, errors, n):
+    if errors:
+        lines = "\n".join(f"  {error}" for error in errors)
+        warnings.warn(f"{films.shown(source)}: skipped {len(errors)} of {n} files:\n{lines}", stacklevel=3)
+
+
+@contextlib.contextmanager
+def _ending_in_order():
+    """Context in which SIGTERM is an exception: temporary files and ffmpeg go with their contexts."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not (is_ours and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL):  # the program has a way of its own
+        yield
+        return
+
+    def end(number, _):
+        signal.signal(number, signal.SIG_IGN)  # a second one would end the cleaning
+        sys.exit(_KILLED + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _usable(faces, counts):
@@ -330,41 +485,44 @@ def _image(pixels):
     return Image.fromarray(pixels)
 
 
-def _swap_film(swapped, source, out, counts, credential, verbose):
-    """Writes a film whose frames are those of `source` after `swapped`, with its sound; `counts` the frames."""
-    provenance.ffmpeg()  # raises the error that says how to install it
-    import imageio_ffmpeg
+def _swap_picture(swapped, file, target, credential, counts):
+    """Writes a picture after `swapped`, or copies it where that has changed nothing."""
+    result, changed = swapped(_read(file), counts)
+    if not changed and _kind(file) == _kind(target):
+        with files.aside(target) as temporary:
+            shutil.copyfile(file, temporary)
+        counts["copied"] += 1
+    else:
+        provenance.write_image(result, target, marked=changed, credential=credential)
+    counts["written"] += 1
 
-    if not source.is_file():
-        raise ZooError(f"{str(source)!r} does not exist")
+
+def _swap_film(swapped, source, out, credential, verbose):
+    """Writes a film whose frames are those of `source` after `swapped`, or copies it; returns the counts of frames."""
     if out.suffix.lower() not in provenance.FILMS:
-        raise ZooError(f"A film is written as {', '.join(provenance.FILMS)}. Received: {str(out)!r}")
-    frames = imageio_ffmpeg.read_frames(str(source))
-    try:
-        header: dict[str, Any] = next(frames)
-        width, height = header["size"]
-        n_frames = round(header["fps"] * header["duration"])
-    except Exception as error:  # imageio-ffmpeg raises many kinds on a broken film
-        raise ZooError(f"{source} is no readable film: {' '.join(str(error).split())[:200]}") from None
+        raise ZooError(f"A film is written as {', '.join(provenance.FILMS)}. Received: {films.shown(out)!r}")
+    form, counts = films.header(source), Counter()
     with files.aside(out) as temporary:
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary),
-            (width, height),
-            fps=header["fps"],
-            macro_block_size=2,
-            quality=_FILM_QUALITY,
-            audio_path=str(source) if header.get("audio_codec") else None,
-            output_params=provenance.film_arguments(),
-        )
-        writer.send(None)
-        try:
-            for frame in track(frames, "swapping", verbose=verbose, total=n_frames):
-                pixels = np.frombuffer(frame, "uint8").reshape(height, width, 3)
-                writer.send(np.ascontiguousarray(swapped(pixels)[0]))
+        with (
+            films.Writer(temporary, source, form, provenance.film_arguments()) as writer,
+            contextlib.closing(films.frames(source, form)) as frames,
+        ):
+            for frame in track(frames, "swapping", verbose=verbose, total=form.n_frames):
+                writer.write(swapped(frame.pixels, counts)[0], frame)
                 counts["written"] += 1
-        finally:
-            writer.close()
         if not counts["written"]:
-            raise ZooError(f"{source} has no frame that can be read")
-        if credential:
+            raise films.Unreadable(f"{films.shown(source)} has no frame that can be read")
+        if not counts["faces"]:
+            counts["copied"] += 1
+            if _kind(source) == _kind(out):
+                shutil.copyfile(source, temporary)
+            else:
+                films.remux(source, temporary)
+        elif credential:
             provenance.sign(temporary, credential)
+    return counts
+
+
+def _kind(file):
+    """The suffix of a file's format."""
+    return file.suffix.lower().replace(".jpeg", ".jpg")

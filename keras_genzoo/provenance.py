@@ -148,8 +148,8 @@ def _image_metadata(path):
 
 
 def _film_metadata(path):
-    command = [ffmpeg(), "-v", "error", "-i", str(path), "-f", "ffmetadata", "-"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    command = [ffmpeg(), "-v", "error", "-i", f"file:{path}", "-f", "ffmetadata", "-"]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if result.returncode:
         raise ZooError(f"{path} is no readable film: {' '.join(result.stderr.split())}")
     return result.stdout.replace("\\", "")  # ffmetadata escapes its special characters
@@ -159,13 +159,16 @@ def ffmpeg() -> str:
     """Path of imageio-ffmpeg's ffmpeg.
 
     Raises:
-        ZooError: imageio-ffmpeg is not installed.
+        ZooError: imageio-ffmpeg is not installed, or has no ffmpeg.
     """
     try:
         import imageio_ffmpeg
     except ImportError:
         raise ZooError("Films need imageio-ffmpeg: pip install 'keras-genzoo[faces]'") from None
-    return imageio_ffmpeg.get_ffmpeg_exe()
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:  # a wheel without the program, and none on the system
+        raise ZooError(f"imageio-ffmpeg has no ffmpeg: {' '.join(str(error).split())}") from None
 
 
 def sign(path: PathLike, credential: tuple[PathLike, PathLike]) -> None:

@@ -39,6 +39,7 @@ STAGES = [
     "metrics",
     "studies",
     "faces",
+    "films",
     "cards",
     "comparison",
 ]
@@ -121,9 +122,10 @@ TABLE = {  # the first row that matches holds
     "plots": Room([*BASE, "files"], {"numpy", "matplotlib", "PIL"}),
     "provenance": Room([*BASE, "files"], {"numpy", "PIL", "imageio_ffmpeg", "c2pa"}),
     "drawings": Room([*ZOO, "plots", "progress", "samplers"], {"numpy"}),
+    "films": Room([*BASE, "provenance"], {"numpy"}),
     "faces": Room(
-        [*BASE, *DATA, "files", "provenance", "progress", "models.face_swap.landmarks"],
-        {"numpy", "PIL", "mtcnn", "imageio_ffmpeg"},
+        [*BASE, *DATA, "files", "films", "provenance", "progress", "models.face_swap.landmarks"],
+        {"numpy", "PIL", "mtcnn"},
     ),
     "studies": Room([*BASE, "choices", "files", "plots", "registry", "studies.*"], {"keras"}),
     "studies.*": Room([*EVERYTHING, "studies.*"], {"keras", "numpy", "matplotlib"}),

@@ -1,6 +1,8 @@
 """The command `keras-genzoo faces`: extract, swap, check."""
 
+import contextlib
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,16 +24,20 @@ def add(command: Callable[..., Any]) -> None:
         sub.set_defaults(run=run)
         return sub
 
-    sub = action(_faces_extract, "extract", "Cut faces out of pictures, upright, ready to train a face swap with.")
-    sub.add_argument("source", metavar="IN_DIR", help="folder of pictures of one person, at any depth")
+    text = "Cut faces out of pictures and films, upright, ready to train a face swap with."
+    sub = action(_faces_extract, "extract", text)
+    sub.add_argument("source", metavar="IN", help="folder of pictures and films of one person, or one file")
     sub.add_argument("out", metavar="OUT_DIR", help="folder to write the faces into")
     sub.add_argument("--size", type=int, default=128, help="side of the squares in pixels (default: 128)")
     sub.add_argument("--every", action="store_true", help="every face of a picture (default: the largest)")
+    sub.add_argument(
+        "--every-frame", type=int, default=10, metavar="N", help="look at every N-th frame of a film (default: 10)"
+    )
 
-    sub = action(_faces_swap, "swap", "Swap the faces in a picture, a folder of pictures or a film. Ask who is in it.")
+    sub = action(_faces_swap, "swap", "Swap the faces in a picture, a film or a folder of these. Ask who is in it.")
     sub.add_argument("preset", metavar="MODEL", help="a face swap's name, or the path of a preset folder")
-    sub.add_argument("source", metavar="IN", help="picture, folder of pictures, or film")
-    sub.add_argument("out", metavar="OUT", help="picture, folder or film to write")
+    sub.add_argument("source", metavar="IN", help="picture, film, or folder of these")
+    sub.add_argument("out", metavar="OUT", help="picture, film or folder to write, outside IN")
     sub.add_argument("--to", choices=("a", "b"), default="b", help="person whose looks the faces get (default: b)")
     sub.add_argument("--no-colour-match", action="store_true", help="keep the model's colours")
     sub.add_argument("--no-visible-mark", action="store_true", help='no "AI" in the corner; the metadata still say it')
@@ -47,7 +53,15 @@ def _faces_extract(arguments):
         from keras_genzoo import faces
 
         detect = faces.detector()
-    counts = faces.extract(arguments.source, arguments.out, size=arguments.size, every=arguments.every, detect=detect)
+    with _plain_warnings():
+        counts = faces.extract(
+            arguments.source,
+            arguments.out,
+            size=arguments.size,
+            every=arguments.every,
+            every_frame=arguments.every_frame,
+            detect=detect,
+        )
     _print_counts(counts)
     print(arguments.out)
 
@@ -65,16 +79,17 @@ def _faces_swap(arguments):
 
     with starting():
         detect = faces.detector()
-    counts = faces.swap(
-        model,
-        arguments.source,
-        arguments.out,
-        to=arguments.to,
-        colour_match=not arguments.no_colour_match,
-        visible=not arguments.no_visible_mark,
-        credential=credential if all(credential) else None,
-        detect=detect,
-    )
+    with _plain_warnings():
+        counts = faces.swap(
+            model,
+            arguments.source,
+            arguments.out,
+            to=arguments.to,
+            colour_match=not arguments.no_colour_match,
+            visible=not arguments.no_visible_mark,
+            credential=credential if all(credential) else None,
+            detect=detect,
+        )
     _print_counts(counts)
     print(arguments.out)
 
@@ -89,6 +104,23 @@ def _faces_check(arguments):
         manifest = f"; C2PA manifest: {statement['c2pa']}" if statement["c2pa"] else ""
         print(f"{file}: {statement['digital_source_type'] or 'says nothing of its making'}{manifest}")
     return 1 if unmarked else 0
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Context in which warnings to the user are shown without the place in this package that raised them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        as_usual = warnings.showwarning
+
+        def show(message, category, *place):
+            if category is UserWarning:
+                print(f"keras-genzoo: warning: {message}", file=sys.stderr)
+            else:
+                as_usual(message, category, *place)
+
+        warnings.showwarning = show
+        yield
 
 
 def _print_counts(counts):
