@@ -502,23 +502,30 @@ def _swap_film(swapped, source, out, credential, verbose):
     if out.suffix.lower() not in provenance.FILMS:
         raise ZooError(f"A film is written as {', '.join(provenance.FILMS)}. Received: {films.shown(out)!r}")
     form, counts = films.header(source), Counter()
+    # The frames before the first face, which are not looked at twice. Without a face nothing is encoded.
+    with contextlib.closing(films.frames(source, form)) as frames:
+        for frame in track(frames, "looking for a face", verbose=verbose, total=form.n_frames):
+            seen = Counter()
+            if swapped(frame.pixels, seen)[1]:
+                break
+            counts.update(seen, written=1)
+        else:
+            if not counts["written"]:
+                raise films.Unreadable(f"{films.shown(source)} has no frame that can be read")
+            with files.aside(out) as temporary:
+                copy = shutil.copyfile if _kind(source) == _kind(out) else films.remux
+                copy(source, temporary)
+            return counts + Counter(copied=1)
+    n_plain = counts["written"]
     with files.aside(out) as temporary:
         with (
             films.Writer(temporary, source, form, provenance.film_arguments()) as writer,
             contextlib.closing(films.frames(source, form)) as frames,
         ):
-            for frame in track(frames, "swapping", verbose=verbose, total=form.n_frames):
-                writer.write(swapped(frame.pixels, counts)[0], frame)
-                counts["written"] += 1
-        if not counts["written"]:
-            raise films.Unreadable(f"{films.shown(source)} has no frame that can be read")
-        if not counts["faces"]:
-            counts["copied"] += 1
-            if _kind(source) == _kind(out):
-                shutil.copyfile(source, temporary)
-            else:
-                films.remux(source, temporary)
-        elif credential:
+            for i, frame in enumerate(track(frames, "swapping", verbose=verbose, total=form.n_frames)):
+                writer.write(frame.pixels if i < n_plain else swapped(frame.pixels, counts)[0], frame)
+        counts["written"] = writer.n_frames
+        if credential:
             provenance.sign(temporary, credential)
     return counts
 

@@ -220,6 +220,9 @@ class Writer:
         form: Header of the source. Size, colours and shape of the pixels are kept.
         arguments: More of ffmpeg's arguments.
 
+    Attributes:
+        n_frames: Number of frames that were written.
+
     Raises:
         OSError: ffmpeg ended with an error, such as a full disk; `files.aside` names the file.
     """
@@ -227,7 +230,7 @@ class Writer:
     def __init__(self, path: PathLike, source: PathLike, form: Header, arguments: list[str]):
         self.path, self.source, self.form, self.arguments = Path(path), source, form, arguments
         self._process: _Process | None = None
-        self._first = 0
+        self._first, self.n_frames = 0, 0
 
     def __enter__(self) -> "Writer":
         return self
@@ -252,6 +255,7 @@ class Writer:
             )
             for part in _cluster(np.ascontiguousarray(pixels).data.cast("B"), time, duration):
                 self._process.stdin.write(part)
+            self.n_frames += 1
         except BrokenPipeError:  # ffmpeg has ended, and has said why
             self._finish("it ended early")
 
@@ -395,11 +399,12 @@ class _Process:
         """Kills ffmpeg if it still runs."""
         self._popen.kill()
         self._popen.wait()
-        self._thread.join()
-        for stream in (self.stdin, self.stdout, self._popen.stderr):
+        for stream in (self.stdin, self.stdout):  # what a script in ffmpeg's place has started ends by these
             if stream:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+        self._thread.join()
+        self._popen.stderr.close()  # pyright: ignore
 
 
 def _signal_name(number):
