@@ -14,6 +14,7 @@ from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import EvaluationConfig, Preset
 
 _LEAST_SAMPLES = 2  # generated images that can be judged: one has no covariance
+BUNDLED_PART = "bundled part of test"  # `split` of a row measured on the few test images that the package brings
 
 
 def evaluate(
@@ -101,8 +102,13 @@ def write(preset: Preset, rows: list[dict[str, Any]]) -> Path:
         The path of metrics.json.
 
     Raises:
-        ZooError: The preset has no folder, or the file cannot be written.
+        ZooError: The preset has no folder, the file cannot be written, or the rows are of a bundled part of the data.
     """
+    if any(row["split"] == BUNDLED_PART for row in rows):
+        raise ZooError(
+            f"{preset.name} was measured on the bundled part of {preset.data.name} alone, which does not replace the "
+            "numbers of the whole: give --data-dir, or set KERAS_GENZOO_DATA"
+        )
     content = {
         "preset": preset.name,
         "weights_sha256": (preset.record(presets.WEIGHTS_RECORD) or {}).get("sha256"),

@@ -1,15 +1,25 @@
 """The face swap: its loss by hand, its augmentation, and a small real swap that is scored against the truth."""
 
+import json
+import os
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import TINY_SWAP
 from keras import ops
 
-from keras_genzoo import engine, losses
-from keras_genzoo.errors import ZooError
+from keras_genzoo import cli, data, engine, evaluation, losses, presets, provenance, training, zoo
+from keras_genzoo.data import bundled as bundled_files
+from keras_genzoo.data import rendered
+from keras_genzoo.errors import MissingDataError, ZooError
 from keras_genzoo.models.face_swap import warping
 from keras_genzoo.models.face_swap.codes import shared_factors
+
+ORIGINALS = Path(os.environ.get("KERAS_GENZOO_DATA") or Path(__file__).parents[2] / "shared" / "data").resolve()
+RENDERED = ORIGINALS / "faces" / "faces_ab.npz"
 
 
 def people(n, *, seed):
@@ -476,3 +486,112 @@ class TestStructuralSimilarity:
         x = np.zeros((1, 10, 28, 1), "float32")
         with pytest.raises(ValueError, match=r"sides of 11 pixels or more. Received: 10"):
             losses.structural_similarity(x, reconstruction=x)
+
+
+# === The bundled pairs ===
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    monkeypatch.delenv("KERAS_GENZOO_DATA", raising=False)
+
+
+def test_the_bundled_pairs_are_the_first_of_the_test_split(no_data):
+    with pytest.warns(UserWarning, match=r"are the 20 bundled test pairs, not all 200; looked for DIR/faces"):
+        bundled = [data.arrays(name, "test")[0] for name in rendered.PEOPLE]
+    marks = [rendered.marks(name, "test", data_dir=None, image_shape=(96, 96, 3)) for name in rendered.PEOPLE]
+    for images, (points, pose) in zip(bundled, marks, strict=True):
+        assert (images.shape, images.dtype) == ((20, 96, 96, 3), "uint8")
+        assert (points.shape, pose.shape) == ((20, 68, 2), (20, 3))
+        assert points.min() > 0
+        assert points.max() < 95
+    np.testing.assert_array_equal(marks[0][1], marks[1][1])  # pairs
+    folder = bundled_files.BUNDLED / "rendered_faces"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1e6
+    assert "ICT-FaceKit" in (folder / "README.md").read_text()
+    assert (folder / "LICENSE-ICT-FaceKit").read_text().startswith("MIT License")
+    if RENDERED.is_file():
+        for images, (points, _), name in zip(bundled, marks, rendered.PEOPLE, strict=True):
+            np.testing.assert_array_equal(images, data.arrays(name, "test", data_dir=RENDERED.parent.parent)[0][:20])
+            source = {"data_dir": str(RENDERED.parent.parent), "image_shape": (96, 96, 3)}
+            np.testing.assert_array_equal(points, rendered.marks(name, "test", **source)[0][:20])
+
+
+@pytest.mark.parametrize("where", [None, "an empty folder"])
+def test_nothing_is_trained_on_the_bundled_pairs(where, no_data, tmp_path):
+    place = tmp_path if where else None
+    for take in (
+        lambda: data.arrays("rendered_faces_a", "train", data_dir=place),
+        lambda: data.load("rendered_faces_b", "train", data_dir=place),
+        lambda: data.stream(list(rendered.PEOPLE), batch_size=4, data_dir=place),
+        lambda: training.train("faceswap_rendered", tmp_path / "out", data_dir=place, verbose=0),
+    ):
+        with pytest.raises(MissingDataError, match=r"put faces_ab.npz there.* The package brings 20 test pairs alone"):
+            take()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_bundled_file_is_named(no_data, tmp_path, monkeypatch):
+    rendered._checked_bundled.cache_clear()
+    (tmp_path / "x.npz").write_bytes(b"PK")
+    for file, complaint in (("x.npz", "x.npz is damaged: its SHA-256"), ("y.npz", "y.npz is missing from the inst")):
+        monkeypatch.setattr(rendered, "_BUNDLED", tmp_path / file)
+        with pytest.raises(ZooError, match=complaint), pytest.warns(UserWarning, match="bundled"):
+            data.arrays("rendered_faces_a", "test")
+
+
+@pytest.fixture
+def swap_preset(tmp_path):
+    """A tiny preset of the rendered people, whose numbers were measured on the whole test split."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "preset.yaml").write_text(TINY_SWAP.format(side=32, metric="swap_psnr"))
+    (tmp_path / "mine" / "metrics.json").write_text("of the whole")
+    return zoo.load(tmp_path / "mine", weights=None)
+
+
+@pytest.mark.filterwarnings("ignore:The rendered faces are")
+@pytest.mark.parametrize("n_images", [None, 7])
+def test_the_bundled_pairs_are_measured_under_their_name_and_never_written(n_images, no_data, swap_preset):
+    images = {side: data.to_unit(zoo.arrays(swap_preset, "test", name=f"rendered_faces_{side}")[0]) for side in "ab"}
+    swap_preset.swap = lambda x, to: images[to][: len(x)] + np.float32(0.01)
+    rows = evaluation.evaluate(swap_preset, n_images=n_images, verbose=False)
+    assert [row["metric"] for row in rows] == [
+        "swap_psnr",
+        *(f"{metric}_to_{to}{suffix}" for to in "ba" for suffix in ("", "_of_source") for metric in ("psnr", "ssim")),
+    ]
+    n = n_images or 20
+    for row in rows:
+        assert row["n"] == n
+        assert row["split"] == "bundled part of test"
+        assert row["protocol"].endswith(f"; over {n} bundled pairs")
+    assert {row["metric"]: row["value"] for row in rows}["psnr_to_b"] == pytest.approx(40, abs=0.01)
+    with pytest.raises(ZooError, match=r"mine was measured on the bundled part of rendered_faces_a alone"):
+        evaluation.write(swap_preset.preset, rows)
+    assert (swap_preset.preset.folder / "metrics.json").read_text() == "of the whole"
+
+
+@pytest.mark.filterwarnings("ignore:The rendered faces are")
+def test_a_fresh_clone_draws_measures_and_does_not_overwrite(no_data, tmp_path, capsys, monkeypatch):
+    """`faceswap_rendered` by its commands, without a folder of data sets."""
+    metrics = presets.find("faceswap_rendered").folder / "metrics.json"
+    before = metrics.read_bytes()
+    assert cli.main(["plot", "faceswap_rendered", "--out", str(tmp_path / "swaps.png")]) == 0
+    assert provenance.read(tmp_path / "swaps.png")["digital_source_type"]
+    capsys.readouterr()
+    assert cli.main(["evaluate", "faceswap_rendered", "--json", "--n-images", "8"]) == 0
+    rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["swap_psnr"]["value"] > 30
+    assert rows["psnr_to_b_of_source"]["value"] < 12
+    assert cli.main(["evaluate", "faceswap_rendered", "--write", "--n-images", "2"]) == 2
+    assert "does not replace the numbers of the whole" in capsys.readouterr().err
+    assert metrics.read_bytes() == before
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:The rendered faces are")
+def test_a_fresh_clone_exports_the_swap(no_data, tmp_path, capsys):
+    arguments = ["export", "faceswap_rendered", "--format", "litert", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    assert list((tmp_path / "out").glob("*.tflite"))
+    assert cli.main([*arguments, "--quantize", "int8"]) == 2  # its ranges come from training images
+    assert "The package brings 20 test pairs alone" in capsys.readouterr().err

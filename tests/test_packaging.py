@@ -29,6 +29,8 @@ def test_the_wheel_holds_presets_and_data(wheel):
     for file in (ROOT / "zoo_configs").rglob("*"):
         assert file.is_dir() or f"keras_genzoo/{file.relative_to(ROOT).as_posix()}" in names
     assert sum(name.startswith("keras_genzoo/_data/mnist/") for name in names) >= 4
+    for name in ("faces_ab_test20.npz", "LICENSE-ICT-FaceKit", "README.md"):
+        assert f"keras_genzoo/_data/rendered_faces/{name}" in names
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
 
 

@@ -1,17 +1,25 @@
-"""Two people who do not exist, rendered with ICT-FaceKit in the same poses: images, landmarks and poses."""
+"""Two people who do not exist, rendered with ICT-FaceKit in the same poses: images, landmarks and poses.
+
+The package brings the first pairs of the test split, so that a swap can be tried and measured anywhere.
+"""
 
 import functools
+import hashlib
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_genzoo.data import folder
+from keras_genzoo.data import bundled, folder
 from keras_genzoo.errors import MissingDataError, ZooError
 
 PEOPLE = {"rendered_faces_a": "a", "rendered_faces_b": "b"}  # data set -> person
 _FILE = Path("faces", "faces_ab.npz")  # in the folder of data sets
+N_BUNDLED, _N_TEST = 20, 200  # pairs of the test split: those in the package, and all
+_BUNDLED = bundled.BUNDLED / "rendered_faces" / "faces_ab_test20.npz"
+_BUNDLED_SHA256 = "dd81b43347f73d9cf2e6a0bb36a123ffde9afe26d90e8f9ce8f5202b8c624760"
 _SIDE = 96  # pixels along each side of an image in the file
 
 
@@ -27,13 +35,19 @@ def arrays(
         image_shape: Shape to which images are stretched, `(H, W, 3)`; None: the shape in the file.
 
     Returns:
-        `(images, None)`: uint8 `(n, H, W, 3)`, and no labels.
+        `(images, None)`: uint8 `(n, H, W, 3)`, and no labels. Where the file is not here, the test images are the
+        bundled ones, and a warning says so.
 
     Raises:
         ZooError: No such split, or a damaged file.
-        MissingDataError: The file is not here.
+        MissingDataError: The file is not here, and the split is "train".
     """
     shape = tuple(image_shape) if image_shape else None
+    if split == "test" and not is_whole(data_dir):
+        warnings.warn(
+            f"The rendered faces are the {N_BUNDLED} bundled test pairs, not all {_N_TEST}; {_cure(data_dir)}",
+            stacklevel=3,
+        )
     return _images(_file(name, split, data_dir), PEOPLE[name], split, shape), None
 
 
@@ -55,7 +69,7 @@ def marks(
 
     Raises:
         ZooError: No such split.
-        MissingDataError: The file is not here.
+        MissingDataError: The file is not here, and the split is "train".
     """
     with np.load(_file(name, split, data_dir)) as stored:
         key = f"{split}_{PEOPLE[name]}"
@@ -64,17 +78,41 @@ def marks(
     return (landmarks + 0.5) * scale - 0.5, np.degrees(pose)
 
 
+def is_whole(data_dir: str | None) -> bool:
+    """Whether the file of all images is in the folder of data sets; without it there are the bundled pairs alone."""
+    return data_dir is not None and Path(data_dir, _FILE).is_file()
+
+
 def _file(name, split, data_dir):
-    """The file of the rendered people, once it is here and the split is one of its."""
+    """The file of the rendered people, or of the bundled part of them, if the split is one of its."""
     if split not in ("train", "test"):
         raise ZooError(f"{name} has the splits train, test. Received: {split!r}")
-    path = Path(data_dir or "DIR", _FILE)
-    if data_dir is None or not path.is_file():
+    if is_whole(data_dir):
+        return str(Path(data_dir, _FILE))
+    if split == "train":
         raise MissingDataError(
-            f"Data set {name!r} is missing; looked for {path}. It is rendered, not downloaded: put faces_ab.npz "
-            "there, and set KERAS_GENZOO_DATA=DIR or give --data-dir"
+            f"Data set {name!r} is missing; {_cure(data_dir)}. The package brings {N_BUNDLED} test pairs alone, "
+            "to plot, export and evaluate with"
         )
-    return str(path)
+    return _checked_bundled()
+
+
+def _cure(data_dir):
+    """The end of a message about the missing file."""
+    return (
+        f"looked for {Path(data_dir or 'DIR', _FILE)}. It is rendered, not downloaded: put faces_ab.npz there, and set "
+        "KERAS_GENZOO_DATA=DIR or give --data-dir"
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _checked_bundled():
+    """The bundled file, once its SHA-256 is right."""
+    if not _BUNDLED.is_file():
+        raise MissingDataError(f"{_BUNDLED} is missing from the installation; reinstall keras_genzoo")
+    if hashlib.sha256(_BUNDLED.read_bytes()).hexdigest() != _BUNDLED_SHA256:
+        raise ZooError(f"{_BUNDLED} is damaged: its SHA-256 is another; reinstall keras_genzoo")
+    return str(_BUNDLED)
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_genzoo import data, losses, metrics, zoo
+from keras_genzoo import data, evaluation, losses, metrics, zoo
 from keras_genzoo.data import rendered
 from keras_genzoo.evaluation import Test
 from keras_genzoo.progress import working
@@ -27,11 +27,14 @@ def swaps(model: Any, test: Test) -> list[dict[str, Any]]:
         test: The test.
 
     Returns:
-        Rows of metrics.json. Where the people have no common poses, rows of each one's own decoder.
+        Rows of metrics.json. Where the people have no common poses, rows of each one's own decoder. Of the bundled
+        pairs, rows that need no training images.
     """
     names = test.preset.data.name, test.preset.section.other
     if set(names) - set(rendered.PEOPLE):
         return _own_faces(model, test, names)
+    if not rendered.is_whole(data.data_directory(test.data_dir)):
+        return _swaps_of_bundled(model, test, names)
     person_a, person_b = (_person(name, model, test) for name in names)
     with working("fitting a classifier of the two people", verbose=test.verbose):
         images = [person_a.train, person_b.train]
@@ -39,8 +42,42 @@ def swaps(model: Any, test: Test) -> list[dict[str, Any]]:
         classify = ridge_of_faces(np.concatenate(images), sides)
     rows = _swaps_to("b", model, test, person_a.test, person_b, classify)
     rows += _swaps_to("a", model, test, person_b.test, person_a, classify)
+    return [_headline(test, rows), *rows]
+
+
+def _headline(test, rows):
+    """The row of both directions."""
     values = [row["value"] for row in rows if row["metric"] in ("psnr_to_a", "psnr_to_b")]
-    return [test.row("swap_psnr", float(np.mean(values)), "dB", "mean of both directions, over the face"), *rows]
+    return test.row("swap_psnr", float(np.mean(values)), "dB", "mean of both directions, over the face")
+
+
+def _swaps_of_bundled(model, test, names):
+    """The rows of the bundled pairs, which say so: swaps and their sources against the truth."""
+    faces = [data.to_unit(zoo.arrays(model, "test", name=name, data_dir=test.data_dir)[0]) for name in names]
+    faces_a, faces_b = (images[: len(test.pixels)] for images in faces)
+    rows = []
+    for to, name, source, truth in (("b", names[1], faces_a, faces_b), ("a", names[0], faces_b, faces_a)):
+        marks_source = {"data_dir": data.data_directory(test.data_dir), "image_shape": model.image_shape}
+        points = rendered.marks(name, "test", **marks_source)[0][: len(truth)]
+        ways = {"": ("the swap", model.swap(source, to=to)), "_of_source": ("the source itself", source)}
+        rows += _distances(test, to, ways, truth, face_region(points, model.image_shape))
+    said = f"over {len(faces_a)} bundled pairs"
+    return [
+        {**row, "split": evaluation.BUNDLED_PART, "protocol": f"{row['protocol']}; {said}"}
+        for row in (_headline(test, rows), *rows)
+    ]
+
+
+def _distances(test, to, ways, truth, region):
+    """PSNR and SSIM over the face, `(n, H, W, 1)`, of `ways`: suffix of the metric -> `(name, images)`."""
+    rows = []
+    for suffix, (way, images) in ways.items():
+        protocol = f"{way} against {to} in the same pose, expression and light; over the face, jaw to brows"
+        psnr = metrics.psnr(truth, images, weights=region).mean()
+        ssim = losses.structural_similarity(truth, reconstruction=images.astype("float32"), weights=region)
+        rows.append(test.row(f"psnr_to_{to}{suffix}", psnr, "dB", protocol))
+        rows.append(test.row(f"ssim_to_{to}{suffix}", float(ops.mean(ssim)), "", protocol))
+    return rows
 
 
 class _Person(NamedTuple):
@@ -90,13 +127,7 @@ def _swaps_to(to, model, test, source, person, classify):
         "_of_mean": (f"the mean of {to}'s training images", np.broadcast_to(person.train.mean(0), truth.shape)),
         "_of_colour": (f"the source, {recoloured} {to}'s training images", _recoloured(source, person.train)),
     }
-    rows = []
-    for suffix, (way, images) in ways.items():
-        protocol = f"{way} against {to} in the same pose, expression and light; over the face, jaw to brows"
-        psnr = metrics.psnr(truth, images, weights=region).mean()
-        ssim = losses.structural_similarity(truth, reconstruction=images.astype("float32"), weights=region)
-        rows.append(test.row(f"psnr_to_{to}{suffix}", psnr, "dB", protocol))
-        rows.append(test.row(f"ssim_to_{to}{suffix}", float(ops.mean(ssim)), "", protocol))
+    rows = _distances(test, to, ways, truth, region)
     method = "by kernel ridge regression on the training images, blind to colour"
     for suffix, images, kind in (("", swap, "swaps"), ("_of_truth", truth, "true images")):
         marks = predict_marks(images)
