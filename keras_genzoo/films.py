@@ -276,8 +276,8 @@ class Writer:
         # A matrix of BT.709 that stands alone means all of BT.709; of a small film without tags nothing more is known.
         usual = "bt709" if form.matrix == "bt709" else _UNKNOWN
         primaries, transfer = (usual if tag == _UNKNOWN else tag for tag in (form.primaries, form.transfer))
-        filters = (  # `setpts` drops a guess of the rate, which would shorten long frames
-            f"setpts=PTS,scale={width}:{height}:out_color_matrix={_MATRICES[form.matrix]}:out_range=tv:{_EXACT},format=yuv420p"
+        filters = (
+            f"scale={width}:{height}:out_color_matrix={_MATRICES[form.matrix]}:out_range=tv:{_EXACT},format=yuv420p"
             f"{aspect},setparams=range=tv:colorspace={form.matrix}:color_primaries={primaries}:color_trc={transfer}"
         )
         takes = _SOUND.get(self.path.suffix.lower(), set(form.sound))

@@ -29,13 +29,13 @@ def ffmpeg(*arguments):
     return done.stdout + done.stderr
 
 
-def made(path, *, size="64x48", seconds=1, rate=30, colour=None, filters="null", sound=None):
+def made(path, *, size="64x48", seconds=1, rate=30, colour=None, filters="null", sound=None, options=()):
     """A film at `path`: a moving picture, or one colour, after ffmpeg's filters."""
     picture = f"color=c=0x{bytes(colour).hex()}:" if colour else "testsrc2="
     inputs = ["-f", "lavfi", "-i", f"{picture}s={size}:d={seconds}:r={rate}{',format=rgb24' if colour else ''}"]
     if sound:
         inputs += ["-f", "lavfi", "-i", f"sine=d={seconds}", "-c:a", sound]
-    ffmpeg(*inputs, "-vf", filters, "-fps_mode", "vfr", "-g", "5", path)
+    ffmpeg(*inputs, "-vf", filters, "-fps_mode", "vfr", "-g", "5", *options, path)
     assert path.stat().st_size
     return path
 
@@ -81,7 +81,6 @@ def swapped(source, out, **options):
     [
         (10, 30, r"select=mod(n\,10)"),  # every tenth frame is missing
         (3, 60, r"select=lt(n\,20)+gt(n\,150)+not(mod(n\,31))"),  # a screen's recording: long stills
-        (2, 25, r"select=lt(n\,20)"),  # the last frame is long
         (2, 25, "setpts=PTS+0.5/TB"),  # the pictures begin after the sound
         (1, "30000/1001", "null"),
     ],
@@ -99,6 +98,18 @@ def test_every_frame_keeps_its_time_and_the_sound_too(sound, seconds, rate, filt
     assert abs(length(out) - length(source)) <= frame
     if sound:
         assert packets(out, "a") == packets(source, "a")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_long_last_frame_stays_long(suffix, tmp_path):
+    """As a recording of a screen on which nothing moves any more."""
+    short, source, out = (tmp_path / f"{name}{suffix}" for name in ("short", "in", "out"))
+    made(short, seconds=0.3, rate=10, options=("-bf", "0"))
+    ffmpeg("-i", short, "-c", "copy", "-bsf:v", r"setts=duration=if(eq(N\,2)\,2.8/TB\,DURATION)", source)
+    assert length(source) == pytest.approx(3, abs=0.01)
+    swapped(source, out)
+    assert length(out) == pytest.approx(3, abs=0.01)
+    assert len(packets(out)) == 3
 
 
 def test_sound_that_a_container_does_not_take_is_encoded_anew(tmp_path):
@@ -301,6 +312,23 @@ def test_a_full_disk_is_an_error_and_the_old_film_stays(small_disk, tmp_path, ca
 class SwapModel(Painter):
     def can(self, what):
         return what == "swap"
+
+
+def test_pictures_on_a_full_disk_are_an_error_too(small_disk, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (300, 300, 3), "uint8")).save(tmp_path / "in.png")
+    (small_disk / "in.png").write_bytes(b"old")
+    (small_disk / "full").write_bytes(bytes(200_000))
+    whole = [faces.Face(points=faces.TEMPLATE * 300, size=200.0, certainty=1.0)]
+    for job in (
+        lambda: swapped(tmp_path / "in.png", small_disk / "in.png"),
+        lambda: faces.swap(Painter(), tmp_path / "in.png", small_disk / "in.png", detect=no_face),
+        lambda: faces.extract(tmp_path / "in.png", small_disk, size=300, detect=lambda _: whole),
+    ):
+        with pytest.raises(ZooError, match=r"Cannot write .*in.png: No space left on device"):
+            job()
+    assert sorted(os.listdir(small_disk)) == ["full", "in.png"]
+    assert (small_disk / "in.png").read_bytes() == b"old"
 
 
 # In other processes, `faces` without the seconds of TensorFlow's import, which films do not need.
