@@ -39,6 +39,7 @@ _MASK_RADII = (0.30, 0.36)
 _MASK_REACH = 1.1  # radii at which the mask is 0
 _MASK_RIM = 0.3  # radii over which it falls from 1 to 0
 _LEAST_SPREAD = 1e-9  # in squared pixels: points that coincide have 0, by which a scale would be divided
+_FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow's other readers are not asked: one of them starts Ghostscript
 _MACOS = "__MACOSX"  # folder of what macOS puts beside the files of a zip
 _KILLED = 128  # a shell's exit status of a process that a signal has ended, less the signal's number
 
@@ -320,7 +321,7 @@ def _read(file):
     try:
         if not file.is_file():  # to open a pipe would wait for its other end
             raise ValueError("a link that leads nowhere" if file.is_symlink() else "no regular file")
-        with Image.open(file) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             return np.asarray(folder.upright(image, "RGB"), "uint8")
     except Exception as error:  # Pillow raises many kinds on a damaged file
         said = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())

@@ -24,7 +24,7 @@ from keras_genzoo import provenance
 from keras_genzoo.errors import ZooError
 from keras_genzoo.typing import PathLike
 
-_N_LAST_LINES, _N_CHARACTERS = 3, 300  # ffmpeg's last words in an error, at most
+_N_LAST_LINES, _N_CHARACTERS = 2, 160  # ffmpeg's last words in an error, at most
 # Quality on x264's scale from 0 (lossless) to 51. No B-frames: with them, MP4 drops the duration of the last frame.
 _ENCODER = ("-c:v", "libx264", "-crf", "10", "-bf", "0")
 # Matrices of colours: ffmpeg's name of a tag -> that of its filter `scale`.

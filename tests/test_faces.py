@@ -571,19 +571,21 @@ def test_broken_files_are_named(tmp_path, monkeypatch, capsys):
     (source / "gone.png").symlink_to("/nowhere/at/all.png")
     os.mkfifo(source / "pipe.jpg")
     (source / "folder.png").mkdir()
+    (source / "page.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     (source / "._fine.png").write_bytes(b"of a Mac")
     monkeypatch.setattr(faces, "detector", lambda: one_face)
     monkeypatch.setattr(cli, "loaded", lambda name: Swapping())
     for job in (["extract"], ["swap", "mine"]):
         assert cli.main(["faces", *job, str(source), str(tmp_path / job[0])]) == 0
         said = capsys.readouterr().err
-        assert "skipped 3 of 4 files:" in said
+        assert "skipped 4 of 5 files:" in said
+        assert "page.png is no readable picture: unknown format" in said
         assert r"no\x1b[2Jimage.png is no readable picture: unknown format" in said
         assert "gone.png is no readable picture: a link that leads nowhere" in said
         assert "pipe.jpg is no readable picture: no regular file" in said
         assert "\x1b" not in said
         assert "written: 1" in said
-        assert "broken: 3" in said
+        assert "broken: 4" in said
     for job in (faces.extract, lambda *paths, **options: faces.swap(Painter(), *paths, **options)):
         with pytest.raises(ZooError, match=r"pipe.jpg is no readable picture: no regular file"):
             job(source / "pipe.jpg", tmp_path / "out.jpg", detect=one_face, verbose=False)

@@ -65,9 +65,10 @@ def load(
 
     Args:
         name: Name of the data set: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `made`);
-            "rendered_faces_a" or "rendered_faces_b", two people who do not exist; an image data set of TFDS, such as
-            "fashion_mnist" or "binarized_mnist" (the static binarisation of Larochelle & Murray); "folder:PATH", every
-            PNG, JPEG and WebP below PATH, of any size and channels; or a source of another package, see `SOURCES`.
+            "rendered_faces_a" or "rendered_faces_b", two people who do not exist, of whom 20 test pairs are bundled;
+            an image data set of TFDS, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of
+            Larochelle & Murray); "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and channels; or a
+            source of another package, see `SOURCES`.
         split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/` and
             `test/` where it has both; else about a tenth of its files, chosen by their names alone, is "test".
         batch_size: Number of images per batch, >= 1.
