@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from keras_genzoo import __version__, choices, models, studies
+from keras_genzoo import __version__, choices, files, models, studies
 from keras_genzoo.errors import ZooError
 from keras_genzoo.progress import starting
 from keras_genzoo.registry import resolve
@@ -56,6 +56,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as those of all bad input."""
 
     def error(self, message: str) -> NoReturn:
+        message = message if len(message) <= _WIDTH else f"{message[:_WIDTH]}..."  # a number may have 5,000 digits
         self.exit(_BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -151,6 +152,33 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data-b", metavar="DIR", help="second folder, for a preset that trains on two data sets")
     sub.add_argument("--out", metavar="DIR", help="folder to write (default: runs/NAME)")
     sub.add_argument("--epochs", type=int, help="number of epochs in place of the preset's")
+    sub.add_argument("--seed", type=int, help="seed of weights, order and noise in place of the preset's")
+    sub.add_argument("--batch-size", type=int, metavar="N", help="images per batch in place of the preset's")
+    sub.add_argument("--learning-rate", type=float, metavar="RATE", help="of every optimizer, in place of the preset's")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another key of the preset and its value in YAML, such as model.beta=4; may be repeated",
+    )
+    sub.add_argument(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="share of the training images that is held out, such as 0.1, to measure the losses on after each epoch",
+    )
+    sub.add_argument("--tensorboard", metavar="DIR", help="folder for TensorBoard's logs")
+    sub.add_argument(
+        "--patience",
+        type=int,
+        default=5,
+        metavar="N",
+        help="stop after N epochs in which the model learns nothing at all; 0: never (default: 5)",
+    )
+    sub.add_argument(
+        "--overwrite", action="store_true", help="replace a preset folder at --out once the new one is done"
+    )
     sub.add_argument("--dtype", choices=choices.DTYPES, help="precision policy (default: float32)")
 
     sub = command(_evaluate, "evaluate", "Measure a preset on test images by its protocol.", data=True, as_json=True)
@@ -269,6 +297,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}.png")
     model = loaded(arguments.preset)
     from keras_genzoo import drawings
 
@@ -290,6 +319,7 @@ def _plot(arguments: argparse.Namespace) -> None:
 
     preset = presets.find(arguments.preset)
     beside = presets.find(arguments.beside) if arguments.beside else None
+    files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}.png")
     with starting():
         from keras_genzoo import drawings
     with native_logs_hidden(), working("Drawing"):
@@ -298,11 +328,15 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    with starting():
-        from keras_genzoo import presets, training
+    from keras_genzoo import presets
 
-        preset = presets.find(arguments.preset)
+    preset = presets.find(arguments.preset)
+    updates = dict(_setting(text) for text in arguments.set)
     out = arguments.out or Path("runs", preset.name)
+    with files.lock(Path(out).expanduser().resolve()):
+        pass  # a run that cannot be is refused before the seconds of TensorFlow's import
+    with starting():
+        from keras_genzoo import training
     folders = (arguments.data_a, arguments.data_b)
     if any(folders) and (arguments.data or not all(folders)):
         raise ZooError("--data-a and --data-b go together, and without --data")
@@ -313,12 +347,34 @@ def _train(arguments: argparse.Namespace) -> None:
         data_dir=arguments.data_dir,
         dtype=arguments.dtype,
         epochs=arguments.epochs,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        updates=updates,
+        validation=arguments.validation,
+        callbacks=[training.tensorboard(arguments.tensorboard)] if arguments.tensorboard else [],
+        patience=arguments.patience or None,
+        overwrite=arguments.overwrite,
         verbose=1 if sys.stdout.isatty() else 2,
     )
     print(out)
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    """`model.beta=4` -> ("model.beta", 4)."""
+    from keras_genzoo import presets
+
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ZooError(f"--set takes KEY=VALUE, such as model.beta=4. Received: {text!r}")
+    return key.strip(), presets.value(value)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.write:
+        from keras_genzoo import presets
+
+        files.try_to_write_file(presets.find(arguments.preset).folder / presets.METRICS_FILE)
     model = loaded(arguments.preset)
     from keras_genzoo import evaluation
 
@@ -338,6 +394,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
+    files.try_to_write_file(Path(arguments.out, f"{arguments.study}.png"))
     with starting():
         from keras_genzoo import studies
 
@@ -352,6 +409,7 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    files.try_to_write(Path(arguments.out, "exported"))
     model = loaded(arguments.preset)
     from keras_genzoo import exporting
     from keras_genzoo.progress import native_logs_hidden, working

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_genzoo import data, models, plots, presets, samplers, zoo
+from keras_genzoo import data, files, models, plots, presets, samplers, zoo
 from keras_genzoo.choices import FIRST
 from keras_genzoo.choices import kinds as kinds
 from keras_genzoo.errors import ZooError
@@ -84,6 +84,7 @@ def draw(
         raise ZooError(f"{preset.name} is of the family {preset.family}, which has nothing for --kind {kind}")
     function = models.drawing(preset.family, kind)
     out = out or (f"{preset.name}.png" if kind == FIRST else f"{preset.name}_{kind}.png")
+    files.try_to_write_file(out)
     return function(Request(preset, out, data_dir, beside))
 
 
@@ -125,7 +126,10 @@ def samples(
         >>> gz.drawings.samples(gz.load("vae_mnist"), 16, out).name
         'sixteen.png'
     """
-    preset, columns = zoo.require_preset(model), None
+    preset = zoo.require_preset(model)
+    out = out or f"{preset.name}_samples.png"
+    files.try_to_write_file(out)
+    columns = None
     if mixture is not None:
         pixels = zoo.arrays(model, "train", data_dir=data_dir)[0]
         images = data.as_seen(pixels, binarize=preset.data.binarize)
@@ -143,7 +147,7 @@ def samples(
         pictures = model.sample(n, seed=seed, labels=[label] * n)
     else:
         raise ZooError(f"--label goes with a conditional model. Received: {preset.name}")
-    return plots.grid(pictures, out or f"{preset.name}_samples.png", columns=columns)
+    return plots.grid(pictures, out, columns=columns)
 
 
 # === Pictures of more than one family ===

@@ -249,7 +249,10 @@ def _write_saved_model(source: _Source, path: Path, *, sampling: bool) -> None:
         module.sample = tf.function(_sampler(decode), input_signature=specs)
         endpoints["sample"] = module.sample
     signatures = {name: getattr(module, name).get_concrete_function() for name in endpoints}
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    try:
+        tf.saved_model.save(module, str(path), signatures=signatures)
+    except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
+        raise files.cannot_write(path, str(error.message).rpartition("; ")[2].partition(" [Op:")[0]) from None
 
 
 def _caller(endpoint: Any, *, refusing_empty: bool) -> Callable:

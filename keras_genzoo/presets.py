@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -201,7 +201,7 @@ def find(name: str | Path) -> Preset:
     if not isinstance(name, (str, Path)):
         raise ZooError(f"`name` must be a preset's name or path. Received: {name!r}")
     if isinstance(name, Path) or "/" in str(name) or "\\" in str(name):
-        folder = Path(name).expanduser()
+        folder = files.healed(Path(name).expanduser())
         if not (folder / PRESET_FILE).is_file():
             raise ZooError(f"No preset in {str(name)!r}: {folder / PRESET_FILE} does not exist")
     else:
@@ -384,9 +384,62 @@ def parse(text: str, *, origin: str) -> Preset:
     return preset.model_copy(update={"section": section})
 
 
+def updated(preset: Preset, updates: Mapping[str, Any]) -> Preset:
+    """The preset with other values of some keys, checked as its preset.yaml is.
+
+    Args:
+        preset: A preset.
+        updates: Path of each key, such as "model.beta" or "training.optimizers.optimizer.learning_rate", and its value.
+
+    Returns:
+        A Preset of the same folder.
+
+    Raises:
+        ZooError: Unknown key, or a value of another type; with the key's path and the nearest key.
+    """
+    content: dict[str, Any] = parts.plain(preset.content())
+    try:
+        updates = parts.plain(dict(updates))
+    except (TypeError, ValueError) as error:
+        raise ZooError(f"`updates`: {error}") from None
+    for path, new in updates.items():
+        *parents, key = path.split(".")
+        place: dict[str, Any] = content
+        for i, parent in enumerate(parents):
+            below: Any = place.get(parent)
+            if below is None or isinstance(below, str):  # a part may be given by its name alone
+                below = place[parent] = {} if below is None else {"name": below}
+            if not isinstance(below, dict):
+                raise ZooError(f"`{path}`: `{'.'.join(parents[: i + 1])}` has no keys; give a whole new value of it")
+            place = below
+        place[key] = new
+    result = parse(_dump(content), origin=preset.file)
+    result._folder = preset._folder
+    return result
+
+
+def value(text: str) -> Any:
+    """A value as a preset.yaml would have it: `4`, `1e-4`, `true`, `[16, 8]`, `{name: adam}`.
+
+    Args:
+        text: YAML.
+
+    Raises:
+        ZooError: It is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ZooError(f"{text[:80]!r} is not YAML: {' '.join(str(error).split())[:160]}") from None
+
+
 def dump(preset: Preset) -> str:
     """A Preset as the text of a preset.yaml."""
-    return yaml.dump(preset.content(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return _dump(preset.content())
+
+
+def _dump(content):
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _metrics(found: list[Preset]) -> list[str]:

@@ -1,6 +1,7 @@
 """Models of preset folders: load, build, compile and save them."""
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,13 +215,13 @@ def save(
         >>> sorted(file.name for file in folder.iterdir())
         ['golden.npz', 'history.json', 'model.weights.h5', 'preset.yaml', 'weights.json']
     """
-    path = Path(path).expanduser().resolve()
+    path = files.healed(Path(path).expanduser().resolve())
     require_preset(model)
     if weights_dtype not in _WEIGHTS_DTYPES:
         raise ZooError(f"`weights_dtype` must be 'float32' or 'float16'. Received: {weights_dtype!r}")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
-    if path.exists() and not (path / PRESET_FILE).is_file():
+    if os.path.exists(path) and not (path / PRESET_FILE).is_file():
         raise ZooError(f"{path} exists and is no preset folder; give another path")
     came_from = origin.record(model.preset, dtype=model.dtype_policy.name) | (trained or {})
     if trained is None and _has_stored_weights(model):
@@ -235,11 +236,12 @@ def save(
         twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
         twin.preset = preset
         twin.set_weights(model.get_weights())
-        twin.save_weights(folder / WEIGHTS_FILE)
-        _pack(folder / WEIGHTS_FILE, weights_dtype)
+        with files.in_memory(folder / WEIGHTS_FILE) as packed:
+            _pack(weights_image(twin), packed, weights_dtype)
         load_weights(twin, folder / WEIGHTS_FILE)  # the stored example comes from the weights as the file rounds them
-        # NumPy's types take every keyword for `allow_pickle`.
-        np.savez_compressed(folder / GOLDEN_FILE, **golden(twin))  # pyright: ignore[reportArgumentType]
+        with files.in_memory(folder / GOLDEN_FILE) as packed:
+            # NumPy's types take every keyword for `allow_pickle`.
+            np.savez_compressed(packed, **golden(twin))  # pyright: ignore[reportArgumentType]
         record = {
             "file": WEIGHTS_FILE,
             "sha256": files.sha256(folder / WEIGHTS_FILE),
@@ -273,23 +275,37 @@ def _default(model: Any, key: str) -> Any:
     return parts.plain(parameter.default)
 
 
-def _pack(path, dtype):
-    """Rewrites a weights file compressed, its float32 arrays as `dtype`; counters and random state keep their types."""
+def weights_image(model: Any) -> files.MemoryFile:
+    """The .weights.h5 file of a model, in memory: HDF5 ends the process where a disk is full under it.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        A file in memory, at its end.
+    """
+    image = files.MemoryFile(WEIGHTS_FILE)
+    model.save_weights(image)
+    return image
+
+
+def _pack(plain, packed, dtype):
+    """Copies a weights file compressed, its float32 arrays as `dtype`; counters and random state keep their types."""
 
     def copy(name, item):
         if isinstance(item, h5py.Dataset):
             array = item[()].astype(dtype) if item.dtype == "float32" else item[()]
             # Shuffling puts the first bytes of all numbers together: signs and exponents repeat, digits do not.
             options = {"compression": "gzip", "shuffle": True} if array.size > _LEAST_PACKED else {}
-            copied = packed.create_dataset(name, data=array, **options)
+            copied = target.create_dataset(name, data=array, **options)
         else:
-            copied = packed.require_group(name)
+            copied = target.require_group(name)
         copied.attrs.update(item.attrs)
 
     # A second file: in one file HDF5 does not free the space of old arrays.
-    with files.aside(path) as temporary, h5py.File(path) as plain, h5py.File(temporary, "w") as packed:
-        packed.attrs.update(plain.attrs)
-        plain.visititems(copy)
+    with h5py.File(plain) as source, h5py.File(packed, "w") as target:
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
 
 
 def require_preset(model: Any) -> Preset:

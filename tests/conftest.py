@@ -12,6 +12,7 @@ if (
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import gc
 import hashlib
 import random
@@ -79,6 +80,23 @@ def few_training_images(monkeypatch):
         return tuple(x if x is None or split == "test" else x[:2000] for x in whole(model, split, **options))
 
     monkeypatch.setattr(zoo, "arrays", few)
+
+
+@pytest.fixture
+def file_limit():
+    """A context `(n bytes)`: no file grows above them, as on a full disk."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def limited(n):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 # === Shards ===

@@ -273,6 +273,27 @@ evaluation: {metric: frechet_distance, n_samples: 100}
 WATCHED_GAN = GAN + "gan: {monitor: {every: 2, action: restore}}\n"
 
 
+# It collapses at every look, so that each restores what the last look without trouble has left: the start.
+RESTORED_GAN = """
+family: gan
+description: A GAN of points that is restored again and again.
+data: {name: ring2d}
+model:
+  image_shape: [1, 1, 2]
+  latent_dim: 2
+  generator: {name: mlp_generator, units: [16]}
+  discriminator: {name: mlp_discriminator, units: [16]}
+training:
+  epochs: 4
+  batch_size: 50
+  optimizers:
+    g_optimizer: {name: adam, learning_rate: 1e-2}
+    d_optimizer: {name: adam, learning_rate: 1e-3}
+evaluation: {metric: modes, n_samples: 100}
+gan: {monitor: {every: 4, action: restore, grace: 1, patience: 2, max_restores: 100, factor: 0.9}}
+"""
+
+
 def preset_of(text, folder):
     """The text of a preset.yaml in a folder of its own, as a Preset."""
     from keras_genzoo import presets

@@ -112,7 +112,7 @@ TABLE = {  # the first row that matches holds
     "origin": Room([*BASE, "engine", "presets"], {"numpy"}),
     "zoo": Room([*STORES, *DATA, "origin", "engine"], {"h5py", "keras", "numpy"}),
     "judges": Room([*BASE, "presets", "zoo"], set(), no_files=True),
-    "training": Room([*ZOO, "models.hooks"], {"keras", "tensorflow"}),
+    "training": Room([*ZOO, "models.hooks", "models.vital_signs", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room(ZOO, {"keras", "numpy"}),
     "measures": Room([*ZOO, "evaluation", "judges", "metrics", "progress"], {"numpy"}, no_files=True),
     "exporting": Room([*ZOO, "progress"], {"keras", "numpy", "tensorflow"}),

@@ -188,6 +188,11 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeyp
         (["export", "ae_mnist", "--out", "/proc/x"], "Cannot write"),
         (["evaluate", "ae_mnist", "--n-images", "0"], "`n_images` must be >= 1"),
         (["train", "ae_mnist", "--epochs", "0"], "`epochs` must be >= 1"),
+        (["train", "ae_mnist", "--epochs", "9" * 40], "`epochs` must be in 1..1,000,000"),
+        (["train", "ae_mnist", "--seed", "-1"], "`training.seed` must be >= 0. Received: -1"),
+        (["train", "ae_mnist", "--set", "model.latent=4"], "unknown key `model.latent`. Did you mean latent_dim"),
+        (["study", "beta", "--epochs", "9" * 40], "`epochs` must be in 1..1,000,000"),
+        (["study", "beta", "--seed", "-1"], "`seed` must be in 0..4294967295. Received: -1"),
         (["info", "./nowhere"], "No preset in './nowhere'"),
     ],
 )
@@ -201,6 +206,53 @@ def test_bad_input_is_one_line_and_exit_2(arguments, complaint, capsys, tmp_path
     assert "Traceback" not in err
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sample", "vae_mnist", "--out", "OUT/x.png"], "Cannot write"),
+        (["sample", "vae_mnist", "--out", "x" * 300 + ".png"], "name too long"),
+        (["sample", "vae_mnist", "--out", "."], "it is a folder"),
+        (["plot", "vae_mnist", "--out", "OUT/x.png"], "Cannot write"),
+        (["plot", "vae_mnist", "--out", "."], "it is a folder"),
+        (["study", "beta", "--out", "OUT/studies"], "Cannot write"),
+        (["export", "vae_mnist", "--out", "OUT/exported"], "Cannot write"),
+        (["export", "vae_mnist", "--out", "x" * 300], "name too long"),
+        (["train", "vae_mnist", "--out", "OUT/run"], "Cannot write"),
+        (["train", "vae_mnist", "--out", "x" * 300], "name too long"),
+        (["evaluate", "./tiny", "--write"], "it is a folder"),
+        (["train", "vae_mnist", "--set", "model.beta"], "--set takes KEY=VALUE, such as model.beta=4"),
+        (["train", "vae_mnist", "--set", "model.beta=[4"], "'[4' is not YAML"),
+    ],
+)
+def test_every_long_command_refuses_before_tensorflow(arguments, complaint, tmp_path, tiny_preset, monkeypatch, capsys):
+    """OUT is below a file; a mount that is read-only gives another word for the same."""
+    (tmp_path / "file").write_text("")
+    (tiny_preset / "metrics.json").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("keras_genzoo.cli.starting", lambda: pytest.fail("TensorFlow was to be loaded"))
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main([argument.replace("OUT", "file") for argument in arguments]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert complaint in told[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_train_hands_its_options_on(tiny_preset, tmp_path, monkeypatch, capsys):
+    given = {}
+    monkeypatch.setattr("keras_genzoo.training.train", lambda preset, out, **options: given.update(options))
+    monkeypatch.chdir(tmp_path)
+    command = [
+        *["train", "./tiny", "--seed", "3", "--batch-size", "50", "--learning-rate", "2e-3"],
+        *["--set", "model.beta=1e-4", "--set", "model.encoder.units=[8, 4]", "--set", "data.binarize=null"],
+        *["--validation", "0.1", "--overwrite"],
+    ]
+    assert cli.main(command) == 0
+    assert given["updates"] == {"model.beta": 1e-4, "model.encoder.units": [8, 4], "data.binarize": None}
+    assert (given["seed"], given["batch_size"], given["learning_rate"]) == (3, 50, 2e-3)
+    assert (given["validation"], given["overwrite"]) == (0.1, True)
 
 
 def test_bad_input_that_only_the_model_can_tell_is_one_line_too(tmp_path):

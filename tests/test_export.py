@@ -462,3 +462,12 @@ def test_mixed_precision_models_export_as_float32(dtype, tmp_path):
     path = gz.export(model, tmp_path, format="litert")
     report = json.loads(path.with_name(path.name + ".export.json").read_text())
     assert not any(name.startswith("Flex") for name in report["ops"])
+
+
+@pytest.mark.parametrize("format", ["saved_model", "litert"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(format, tmp_path, file_limit):
+    """TensorFlow tells of it by an error of its own."""
+    model = gz.load("ae2d_mnist")
+    with file_limit(60_000), pytest.raises(ZooError, match=r"^Cannot write \S*out: File too large$"):
+        gz.export(model, tmp_path / "out", format=format)
+    assert list((tmp_path / "out").iterdir()) == []

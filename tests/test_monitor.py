@@ -128,9 +128,74 @@ def test_restore_goes_back_with_smaller_steps(points, scheduled):
     kept = [v.numpy() for v in gan.g_optimizer.variables]
     assert all((a == b).all() for a, b in zip(kept, slots, strict=True) if a.ndim)
     assert not gan.stop_training
-    with pytest.warns(UserWarning, match="training stops after 2 restores"):
+    for weight in gan.generator.weights:
+        weight.assign(weight * np.nan)
+    with pytest.warns(UserWarning, match="back to the last good weights; training stops after 2 restores"):
         watching.on_train_batch_end(0, {"g_loss": float("nan")})
     assert gan.stop_training
+    for weight, value in zip(gan.weights, good, strict=True):
+        assert weight is gan.train_steps or (weight.numpy() == value).all()
+
+
+class Spoiler(keras.callbacks.Callback):
+    """Spoils a network at the end of some steps, as a step too long does; the losses are those before it."""
+
+    def __init__(self, steps, network="generator"):
+        super().__init__()
+        self.steps, self.network = steps, network
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.train_steps.numpy()) in self.steps:
+            for weight in getattr(self.model, self.network).weights:
+                weight.assign(weight * np.nan)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize(("max_restores", "every"), [(0, 1), (1, 1), (3, 1), (3, 5)])
+def test_a_users_own_fit_never_ends_on_nan(points, network, max_restores, every):
+    """Whether restores are left or not, the last step is the bad one or not, and a look falls on it or not."""
+    gan = healthy()
+    gan.compile(g_optimizer=keras.optimizers.Adam(1e-3), d_optimizer=keras.optimizers.Adam(1e-3))
+    watching = GANMonitor(*points, every=every, grace=100, action="restore", max_restores=max_restores)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gan.fit(points[0], batch_size=250, epochs=2, verbose=0, callbacks=[Spoiler({2, 8}, network), watching])
+    assert all(np.isfinite(weight).all() for weight in gan.get_weights())
+    assert all(np.isfinite(v.numpy()).all() for v in (*gan.g_optimizer.variables, *gan.d_optimizer.variables))
+    assert np.isfinite(gan.sample(4, seed=0)).all()
+    assert watching.has_stopped == (max_restores < 2)
+    assert len([warning for warning in told if "GANMonitor" in str(warning.message)]) == min(max_restores + 1, 2)
+
+
+def test_good_weights_that_are_resumed_are_those_that_were_kept(points):
+    """And not those of the checkpoint, in which the trouble may have begun."""
+    first = GANMonitor(*points, action="restore")
+    gan = healthy()
+    first.set_model(gan)
+    first.on_train_begin()
+    good = [weight.copy() for weight in gan.get_weights()]
+    fit(gan, keras.callbacks.Callback(), steps=100)
+    second = GANMonitor(*points, action="restore")
+    second.resume(first.state(), first.arrays())
+    second.set_model(gan)
+    second.on_train_begin()
+    with pytest.warns(UserWarning, match="back to the last good weights"):
+        second.on_train_batch_end(0, {"g_loss": float("nan")})
+    for weight, value in zip(gan.weights, good, strict=True):
+        assert weight is gan.train_steps or (weight.numpy() == value).all()
+
+
+def test_a_second_fit_is_not_slowed_again(points):
+    gan = healthy()
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 1_000_000)
+    gan.compile(g_optimizer=keras.optimizers.Adam(rate), d_optimizer=keras.optimizers.Adam(rate))
+    watching = GANMonitor(*points, action="restore")
+    watching.set_model(gan)
+    watching.on_train_begin()
+    with pytest.warns(UserWarning, match="restore 1"):
+        watching.on_train_batch_end(0, {"g_loss": float("nan")})
+    watching.on_train_begin()
+    assert float(gan.g_optimizer.learning_rate) == pytest.approx(0.5e-3)
 
 
 def test_training_really_goes_on_with_the_smaller_steps(points):

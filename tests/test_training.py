@@ -1,16 +1,19 @@
 """train: what was stopped and goes on ends where an unbroken run ends, to the bit."""
 
 import json
+import re
+import shutil
 
 import keras
 import numpy as np
 import pytest
-from helpers import GAN, PRESET, WATCHED_GAN, preset_of
+from helpers import GAN, PRESET, RESTORED_GAN, TINY_SWAP, WATCHED_GAN, preset_of
 
 import keras_genzoo as gz
-from keras_genzoo import data, origin, presets, training
+from keras_genzoo import data, files, origin, presets, training
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.gan.hooks import GANHooks
+from keras_genzoo.provenance import write_image
 
 
 @pytest.fixture
@@ -24,13 +27,28 @@ class Stopped(Exception):
     """What a pulled plug looks like from inside."""
 
 
+@pytest.mark.filterwarnings("ignore:GANMonitor")
 @pytest.mark.parametrize(
-    ("text", "dtype"),
-    [(PRESET, None), pytest.param(GAN, None, marks=pytest.mark.nightly), (WATCHED_GAN, "mixed_float16")],
+    ("text", "options"),
+    [
+        (PRESET, {}),
+        (PRESET, {"validation": 0.1, "seed": 3, "updates": {"model.beta": 4}}),
+        pytest.param(GAN, {}, marks=pytest.mark.nightly),
+        pytest.param(WATCHED_GAN, {"dtype": "mixed_float16"}, marks=pytest.mark.nightly),
+        (RESTORED_GAN, {}),
+        pytest.param(
+            RESTORED_GAN,
+            {"updates": {"training.optimizers.g_optimizer.schedule": "cosine", "gan.monitor.factor": 0.9}},
+            marks=pytest.mark.nightly,
+        ),
+    ],
+    ids=["vae", "vae with options", "gan", "watched gan in half precision", "restored gan", "and with a schedule"],
 )
-def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeypatch, few_images):
+def test_a_resumed_run_ends_with_the_same_weights(text, options, tmp_path, monkeypatch, few_images):
+    for name in ("curves", "grid"):  # pictures take longer than these trainings
+        monkeypatch.setattr(f"keras_genzoo.plots.{name}", lambda *_: None)
     preset = preset_of(text.replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
-    unbroken = gz.train(preset, tmp_path / "unbroken", dtype=dtype, verbose=0)
+    unbroken = gz.train(preset, tmp_path / "unbroken", **options, verbose=0)
 
     fit = type(unbroken).fit
 
@@ -50,12 +68,12 @@ def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(type(unbroken), "fit", fit_until_stopped)
         with pytest.raises(Stopped):
-            gz.train(preset, tmp_path / "resumed", dtype=dtype, verbose=0)
+            gz.train(preset, tmp_path / "resumed", **options, verbose=0)
     assert not (tmp_path / "resumed").exists()
     assert json.loads((tmp_path / "resumed.partial" / "state.json").read_text())["epoch"] == 1
 
     keras.utils.set_random_seed(99)  # the next process would not share this one's random state
-    resumed = gz.train(preset, tmp_path / "resumed", dtype=dtype, verbose=0)
+    resumed = gz.train(preset, tmp_path / "resumed", **options, verbose=0)
     assert not (tmp_path / "resumed.partial").exists()
     for a, b in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -64,18 +82,17 @@ def test_a_resumed_run_ends_with_the_same_weights(text, dtype, tmp_path, monkeyp
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
     np.testing.assert_array_equal(gz.load(tmp_path / "resumed").get_weights()[0], unbroken.get_weights()[0])
+    for file in ("history.json", "golden.npz"):
+        assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "unbroken" / file).read_bytes()
 
 
-def test_a_partial_run_of_another_configuration_is_not_continued(tmp_path, monkeypatch):
-    preset = preset_of(PRESET, tmp_path / "preset")
-    with monkeypatch.context() as patch:
-        patch.setattr("keras_genzoo.zoo.save", lambda *_, **__: (_ for _ in ()).throw(Stopped))
-        with pytest.raises(Stopped):
-            gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
-    other = preset_of(PRESET.replace("latent_dim: 4", "latent_dim: 5"), tmp_path / "other")
+def test_a_partial_run_of_another_configuration_is_not_continued(stopped, tmp_path):
+    preset, partial = stopped
+    other = preset.with_updates(model={**preset.model, "latent_dim": 5})
     with pytest.raises(ZooError, match=r"out.partial holds a run of another configuration"):
-        gz.train(other, tmp_path / "out", epochs=1, verbose=0)
-    gz.train(preset, tmp_path / "out", epochs=1, verbose=0)  # the right one only has to be saved
+        gz.train(other, tmp_path / "out", verbose=0)
+    gz.train(preset, tmp_path / "out", verbose=0)  # the right one only has to be saved
+    assert not partial.exists()
 
 
 @pytest.mark.nightly
@@ -133,12 +150,296 @@ def test_bad_arguments(tmp_path):
         gz.train(preset, tmp_path / "file" / "out", epochs=1, verbose=0)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    preset = preset_of(PRESET.replace("epochs: 3", "epochs: 2").replace("2000", "300"), folder / "preset")
+    whole = data.arrays
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "arrays", lambda *a, **k: tuple(array[:600] for array in whole(*a, **k)))
+        patch.setattr("keras_genzoo.zoo.save", lambda *_, **__: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            gz.train(preset, folder / "out", verbose=0)
+    return preset, folder / "out.partial"
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path, few_images):
+    """A preset, and the partial run of two epochs of it that was killed just before its model was saved."""
+    shutil.copytree(stopped_once[1], tmp_path / "out.partial")
+    return stopped_once[0], tmp_path / "out.partial"
+
+
+def test_a_damaged_checkpoint_is_named(stopped, tmp_path):
+    """A bit that has flipped anywhere; what is no state; what is missing."""
+    preset, partial = stopped
+    stored = {path.name: path.read_bytes() for path in partial.iterdir()}
+    assert set(stored) == {"state.json", "epoch2.weights.h5"}
+
+    def refused(name, content, complaint):
+        (partial / name).write_bytes(content)
+        with pytest.raises(ZooError, match=rf"{name}.* {complaint}.*; remove .*out.partial to start again"):
+            gz.train(preset, tmp_path / "out", verbose=0)
+        (partial / name).write_bytes(stored[name])
+
+    def flipped(content, i):
+        return content[:i] + bytes([content[i] ^ 4]) + content[i + 1 :]
+
+    weights, state = stored["epoch2.weights.h5"], stored["state.json"]
+    for i in (0, len(weights) // 2, len(weights) - 1):
+        refused("epoch2.weights.h5", flipped(weights, i), "is damaged: its SHA-256 is not that in state.json")
+    for i in range(10, len(state) - 1, 97):
+        refused("state.json", flipped(state, i), "is (damaged|not JSON)")
+    for content in (b'{"epoch": 1', b"[]", b"1", b"\xff\xfe", b'{"rows": null}', b"{}", b""):
+        refused("state.json", content, "is (damaged|not JSON)")
+    (partial / "epoch2.weights.h5").unlink()
+    with pytest.raises(ZooError, match=r"Cannot read .*epoch2.weights.h5 \(No such file.*; remove"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    (partial / "epoch2.weights.h5").write_bytes(weights)
+    gz.train(preset, tmp_path / "out", verbose=0)
+
+
+def test_a_checkpoint_of_an_older_version_goes_on(stopped, tmp_path):
+    preset, partial = stopped
+    state = json.loads((partial / "state.json").read_text())
+    older = ("digest", "dtype", "epoch", "weights", "history", "seconds", "hooks")
+    (partial / "state.json").write_text(json.dumps({key: state[key] for key in older}))
+    model = gz.train(preset, tmp_path / "out", verbose=0)
+    assert int(model.train_steps.numpy()) == 2 * 2
+
+
+def test_a_finished_run_whose_checkpoint_is_left_is_recognised(stopped, tmp_path, monkeypatch):
+    """Killed at any moment of the removal, it is done; what another run has left is not taken for it."""
+    preset, partial = stopped
+    stored = {path.name: path.read_bytes() for path in partial.iterdir()}
+    done = gz.train(preset, tmp_path / "out", verbose=0)
+    monkeypatch.setattr("keras_genzoo.training._prepared", lambda *_, **__: pytest.fail("trained again"))
+    for left in (list(stored), ["state.json"], []):
+        partial.mkdir()
+        for name in left:
+            (partial / name).write_bytes(stored[name])
+        again = gz.train(preset, tmp_path / "out", verbose=0)
+        assert not partial.exists()
+        np.testing.assert_array_equal(again.get_weights()[0], done.get_weights()[0])
+    with pytest.raises(ZooError, match="out exists"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    partial.mkdir()
+    (partial / "state.json").write_bytes(stored["state.json"])
+    with pytest.raises(ZooError, match="out exists"):
+        gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
+    assert partial.exists()
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, file_limit):
     preset = preset_of(PRESET, tmp_path / "preset")
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "state.json").write_text('{"epoch": 1')
-    with pytest.raises(ZooError, match=r"state.json is not JSON .* remove .*out.partial"):
-        gz.train(preset, tmp_path / "out")
+    monkeypatch.setattr("keras_genzoo.training._prepared", lambda *_, **__: pytest.fail("began"))
+    (tmp_path / "file").write_text("")
+    for out, reason in ((tmp_path / "file" / "out", "Not a directory"), (tmp_path / ("a" * 300), "name too long")):
+        with pytest.raises(ZooError, match=f"Cannot write .*{reason}"):
+            gz.train(preset, out, verbose=0)
+    with file_limit(0), pytest.raises(ZooError, match=r"Cannot write .*too large"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    with files.lock(tmp_path / "out"), pytest.raises(ZooError, match="out is being written by another process"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "preset"]
+
+
+def test_a_disk_that_fills_up_ends_a_training_that_goes_on_later(tmp_path, few_images, file_limit):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    with file_limit(20_000), pytest.raises(ZooError, match=r"Cannot write .*out.partial.*: File too large"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+    gz.train(preset, tmp_path / "out", verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "preset"]
+
+
+# === Options ===
+
+
+def test_options_take_the_place_of_the_presets_own(tmp_path, few_images):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    updates = {"model.beta": 4, "model.encoder.units": [8], "training.optimizers.optimizer.schedule": "constant"}
+    gz.train(preset, tmp_path / "out", epochs=1, seed=7, batch_size=50, learning_rate=2e-3, updates=updates, verbose=0)
+    trained = presets.find(tmp_path / "out")
+    assert (trained.training.seed, trained.training.batch_size) == (7, 50)
+    assert trained.training.optimizers["optimizer"].learning_rate == 2e-3
+    assert trained.training.optimizers["optimizer"].schedule == "constant"
+    assert (trained.model["beta"], trained.model["encoder"]["units"]) == (4, [8])
+    assert int(gz.load(tmp_path / "out").train_steps.numpy()) == 12
+    assert presets.find(preset.folder).model.keys() == preset.model.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"updates": {"model.betta": 4}}, "unknown key `model.betta`. Did you mean beta"),
+        ({"updates": {"training.epoch": 4}}, "unknown key `training.epoch`. Did you mean epochs"),
+        ({"updates": {"modl.beta": 4}}, "unknown key `modl`. Did you mean model"),
+        ({"updates": {"model.latent_dim": "four"}}, "`model.latent_dim` must be an integer. Received: 'four'"),
+        ({"updates": {"model.latent_dim.x": 4}}, "`model.latent_dim.x`: `model.latent_dim` has no keys"),
+        ({"updates": {"model.beta": object()}}, "is no plain data"),
+        ({"seed": -1}, "`training.seed` must be >= 0. Received: -1"),
+        ({"seed": 2**32}, "`seed` must be in 0..4294967295"),
+        ({"batch_size": 0}, "`training.batch_size` must be >= 1"),
+        ({"learning_rate": 0.0}, "learning_rate` must be > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate`"),
+        ({"epochs": 10**40}, "`epochs` must be in 1..1,000,000. Received: 1"),
+        ({"checkpoint_every": 0}, "`checkpoint_every` must be >= 1. Received: 0"),
+        ({"updates": {"training.epochs": 10**7}}, "`epochs` must be in 1..1,000,000"),
+        ({"validation": 1.0}, "`validation` must be a share in"),
+        ({"validation": 1e-9}, "A share of 1e-09 of 600 images leaves 600 and 0"),
+        ({"callbacks": ["early"]}, "`callbacks` must be Keras callbacks. Received: 'early'"),
+    ],
+)
+def test_bad_options_are_named(options, complaint, tmp_path, few_images):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    with pytest.raises(ZooError, match=re.escape(complaint)):
+        gz.train(preset, tmp_path / "out", verbose=0, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+def test_a_resumed_run_keeps_its_options(stopped, tmp_path):
+    for other in ({"seed": 1}, {"validation": 0.2}, {"updates": {"model.beta": 2}}, {"batch_size": 9}, {"epochs": 3}):
+        with pytest.raises(ZooError, match=r"out.partial holds a run of another configuration"):
+            gz.train(stopped[0], tmp_path / "out", verbose=0, **other)
+
+
+@pytest.mark.parametrize("family", ["vae", "gan", "labelled"])
+def test_a_held_out_share_is_drawn_by_the_seed_and_never_trained_on(family, tmp_path, few_images, monkeypatch):
+    text = PRESET.replace(", binarize: dynamic", ", labels: true" if family == "labelled" else "").replace("2000", "50")
+    if family == "labelled":
+        text = text.replace("latent_dim: 4", "latent_dim: 4\n  n_classes: 10")
+    preset = preset_of(GAN if family == "gan" else text, tmp_path / "preset")
+    seen = {}
+    fit = keras.Model.fit
+
+    def watched(self, batches, y, *, validation_data, steps_per_epoch, **options):
+        images = [batch[0] if isinstance(batch, tuple) else batch for batch in batches.take(3 * steps_per_epoch)]
+        seen["train"] = {image.tobytes() for batch in images for image in batch.numpy()}
+        held = [batch[0] if isinstance(batch, tuple) else batch for batch in validation_data]
+        seen["held"] = [image.tobytes() for batch in held for image in batch.numpy()]
+        return fit(self, batches, y, validation_data=validation_data, steps_per_epoch=steps_per_epoch, **options)
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    model = gz.train(preset, tmp_path / "out", epochs=2, validation=0.2, verbose=0)
+    assert len(set(seen["held"])) == len(seen["held"]) == 120
+    assert not set(seen["held"]) & seen["train"]
+    assert len(seen["train"]) > 400
+    pixels, labels = data.arrays("mnist", "train")
+    rows = data.split_rows(600, 0.2, seed=0)[1]
+    assert sorted(seen["held"]) == sorted(image.tobytes() for image in data.to_unit(pixels[rows]))
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert len(history) == 2
+    name = f"val_{model.LOSSES[0]}"
+    assert all(name in logs for logs in history)
+    if family != "gan":  # whose critic's dropout and noise are drawn anew
+        measured = model.evaluate(
+            data.to_unit(pixels[rows]), labels[rows] if family == "labelled" else None, verbose=0, return_dict=True
+        )
+        assert measured["loss"] == pytest.approx(history[-1][name], rel=2e-2)
+
+
+def test_both_people_of_a_face_swap_are_held_out_in_part(tmp_path, monkeypatch):
+    preset = preset_of(TINY_SWAP.format(side=16, metric="squared_error"), tmp_path / "preset")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (80, 16, 16, 3), "uint8")):
+            write_image(pixels, tmp_path / name / f"{i}.png")
+    people = [f"folder:{tmp_path / name}" for name in ("a", "b")]
+    aligned = []
+    monkeypatch.setattr(gz.FaceSwap, "align", lambda self, *faces, **_: aligned.extend(map(len, faces)))
+    gz.train(preset, tmp_path / "out", data=people, epochs=1, validation=0.25, verbose=0)
+    shape = {"image_shape": (16, 16, 3)}
+    expected = [n - round(n / 4) for n in (len(data.arrays(name, "train", **shape)[0]) for name in people)]
+    assert aligned == expected
+    (logs,) = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert logs["val_loss"] > 0
+
+
+def test_executions_of_several_steps_measure_whole_epochs_too(tmp_path, few_images):
+    text = PRESET.replace("batch_size: 2000", "batch_size: 30\n  steps_per_execution: 6").replace(
+        ", binarize: dynamic", ""
+    )
+    model = gz.train(preset_of(text, tmp_path / "preset"), tmp_path / "out", epochs=1, validation=0.2, verbose=0)
+    (logs,) = json.loads((tmp_path / "out" / "history.json").read_text())
+    rows = data.split_rows(600, 0.2, seed=0)[1]
+    measured = model.evaluate(data.to_unit(data.arrays("mnist", "train")[0][rows]), verbose=0, return_dict=True)
+    assert logs["val_loss"] == pytest.approx(measured["loss"], rel=2e-2)
+
+
+def test_validation_with_images_of_ones_own(tmp_path, few_images, mnist):
+    preset = preset_of(PRESET.replace(", binarize: dynamic", ""), tmp_path / "preset")
+    model = gz.train(preset, tmp_path / "out", epochs=1, validation=mnist[:100], verbose=0)
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert model.evaluate(mnist[:100], verbose=0, return_dict=True)["loss"] == pytest.approx(
+        history[0]["val_loss"], rel=2e-2
+    )
+
+
+def test_callbacks_of_ones_own_may_end_the_training(tmp_path, few_images):
+    """What they stop is saved as it is then, and not taken for a training that has failed."""
+    preset = preset_of(PRESET, tmp_path / "preset")
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", min_delta=1e9, patience=1)
+    model = gz.train(preset, tmp_path / "out", callbacks=[stopping], verbose=0)
+    assert len(json.loads((tmp_path / "out" / "history.json").read_text())) == 2
+    assert int(gz.load(tmp_path / "out").train_steps.numpy()) == int(model.train_steps.numpy()) == 2
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_overwrite_replaces_a_preset_at_the_end_and_nothing_else(tmp_path, few_images, monkeypatch):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
+    before = (tmp_path / "out" / "weights.json").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_genzoo.zoo.save", lambda *_, **__: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            gz.train(preset, tmp_path / "out", epochs=2, overwrite=True, verbose=0)
+    assert (tmp_path / "out" / "weights.json").read_text() == before
+    gz.train(preset, tmp_path / "out", epochs=2, overwrite=True, verbose=0)
+    assert int(gz.load(tmp_path / "out").train_steps.numpy()) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("mine")
+    with pytest.raises(ZooError, match="mine exists and is no preset folder"):
+        gz.train(preset, tmp_path / "mine", epochs=1, overwrite=True, verbose=0)
+    assert (tmp_path / "mine" / "note.txt").read_text() == "mine"
+
+
+def test_tensorboard_logs_or_says_how_to_get_it(tmp_path, few_images, monkeypatch):
+    preset = preset_of(PRESET, tmp_path / "preset")
+    logs = tmp_path / "logs"
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ZooError, match=r"TensorBoard is not installed: pip install 'keras-genzoo\[tensorboard\]'"):
+            gz.train(preset, tmp_path / "out", callbacks=[training.tensorboard(logs)], verbose=0)
+    pytest.importorskip("tensorboard")
+    gz.train(preset, tmp_path / "out", epochs=1, validation=0.1, callbacks=[training.tensorboard(logs)], verbose=0)
+    assert {path.parent.name for path in logs.rglob("events.out.*")} == {"train", "validation"}
+
+
+def test_weights_that_the_last_step_has_spoilt_are_in_no_checkpoint(tmp_path, few_images):
+    """The losses are those before the step: they are finite."""
+    preset = preset_of(PRESET, tmp_path / "preset")
+
+    class Spoiler(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.decoder.weights[0].assign(self.model.decoder.weights[0] * np.nan)
+
+    with pytest.raises(ZooError, match="stopped at weights that are not finite in epoch 2"):
+        gz.train(preset, tmp_path / "out", callbacks=[Spoiler()], verbose=0)
+    assert json.loads((tmp_path / "out.partial" / "state.json").read_text())["epoch"] == 1
+
+
+def test_without_a_terminal_a_training_says_where_it_is(tmp_path, few_images, monkeypatch, capsys):
+    monkeypatch.setattr("keras_genzoo.progress.EVERY", 0.02)
+    preset = preset_of(PRESET.replace("2000", "20"), tmp_path / "preset")
+    gz.train(preset, tmp_path / "out", epochs=2, verbose=2)
+    told = capsys.readouterr().err
+    assert re.search(r"^training preset: \d+ s of preparation so far$", told, re.MULTILINE)
+    assert re.search(
+        r"^training preset: epoch 2 of 2, step \d+ of 30, loss [\d.]+, [\d.]+ steps/s, \d+ s left$", told, re.MULTILINE
+    )
+    gz.train(preset, tmp_path / "quiet", epochs=1, verbose=0)
+    assert "training" not in capsys.readouterr().err
 
 
 def test_a_gan_learns_where_the_ink_is(tmp_path, monkeypatch):

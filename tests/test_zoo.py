@@ -113,13 +113,14 @@ def test_an_interrupted_save_leaves_what_was_there(saved, monkeypatch):
 
     rename = os.rename
 
-    def stopped_on_arrival(old, new):  # between the two renames that replace the folder
+    def stopped_on_arrival(old, new):  # between the two renames that replace the folder where nothing exchanges them
         if Path(new) == folder and ".replaced" not in str(old):
             raise KeyboardInterrupt
         rename(old, new)
 
     for name, replacement in (("keras_genzoo.zoo.golden", stopped), ("os.rename", stopped_on_arrival)):
         with monkeypatch.context() as patch:
+            patch.setattr("keras_genzoo.files._exchanged", lambda *_: False)
             patch.setattr(name, replacement)
             with pytest.raises(KeyboardInterrupt):
                 gz.save(model, folder, overwrite=True)
@@ -129,6 +130,36 @@ def test_an_interrupted_save_leaves_what_was_there(saved, monkeypatch):
             gz.save(model, folder.parent / "other")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert {path.name for path in folder.parent.iterdir()} == {"tiny_vae", "saved"}
+
+
+def test_a_folder_that_a_killed_save_moved_away_is_found_and_kept(saved):
+    """Where nothing exchanges two folders in one step, there is a moment in which nothing is at the path."""
+    folder, model = saved
+    for door in (lambda: gz.load(folder), lambda: gz.save(model, folder, overwrite=True)):
+        folder.rename(folder.with_name(".saved.replaced"))
+        door()
+        gz.load(folder)
+    folder.rename(folder.with_name(".saved.replaced"))
+    with pytest.raises(ZooError, match="saved exists"):
+        gz.save(model, folder)
+    gz.load(folder)
+
+
+@pytest.mark.parametrize("weights_dtype", ["float32", "float16"])
+def test_a_full_disk_is_an_error_and_the_old_folder_stays(saved, weights_dtype, file_limit):
+    """HDF5 itself would end the process, by a segmentation fault, wherever the disk is full under its file."""
+    folder, model = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    gz.save(model, folder.parent / "whole", weights_dtype=weights_dtype)
+    size = (folder.parent / "whole" / "model.weights.h5").stat().st_size
+    for limit in (0, 100, 1_000, 3_000, 9_000, size // 2, size - 1):
+        with file_limit(limit), pytest.raises(ZooError, match=r"Cannot write .*: File too large"):
+            gz.save(model, folder, overwrite=True, weights_dtype=weights_dtype)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in folder.parent.iterdir()} == {"tiny_vae", "saved", "whole"}
+    with file_limit(size):
+        gz.save(model, folder, overwrite=True, weights_dtype=weights_dtype)
+    gz.load(folder)
 
 
 def test_damaged_weights_are_refused(saved):

@@ -138,6 +138,8 @@ def stream(
     resize: str = "crop",
     n_held_out: int = 0,
     targets: Sequence[np.ndarray] | None = None,
+    validation: float = 0.0,
+    is_validating: bool = False,
 ) -> tuple[tf.data.Dataset, int]:
     """The training split without end, in full batches: for runs that can be resumed.
 
@@ -151,6 +153,8 @@ def stream(
         first_epoch: Epoch to begin with, >= 0.
         n_held_out: Number of images at the end of each set that are left out, >= 0.
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
+        validation: Share of each set's other images, in [0, 1), that is drawn by the seed and left out, too.
+        is_validating: Whether the stream is of that share alone, in batches of at most `batch_size`.
 
     Returns:
         `(dataset, batches per epoch)`.
@@ -169,9 +173,15 @@ def stream(
         if n_held_out >= len(images):
             raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
         remaining = slice(len(images) - n_held_out)
-        sets.append((images[remaining], None if rows is None else rows[remaining]))
+        images, rows = images[remaining], None if rows is None else rows[remaining]
+        if validation:
+            chosen = split_rows(len(images), validation, seed=seed + i)[int(is_validating)]
+            images, rows = images[chosen], None if rows is None else rows[chosen]
+        sets.append((images, rows))
     fewest = min(len(images) for images, _ in sets)
     batch_size = min(batch_size, fewest)
+    if is_validating:
+        batch_size = fewest // -(-fewest // batch_size)  # leaves out hardly any
     streams = [
         pipeline.batches(
             images,
@@ -259,6 +269,27 @@ def binarize_fixed(images: np.ndarray, *, seed: int) -> np.ndarray:
     """
     draws = np.random.default_rng(seed).random(images.shape, dtype="float32")
     return np.where(draws < images.astype("float32") / 255, 255, 0).astype("uint8")
+
+
+def split_rows(n: int, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows in two by chance.
+
+    Args:
+        n: Number of rows.
+        share: Share of the second part, in (0, 1).
+        seed: Seed of the draw, >= 0.
+
+    Returns:
+        The indices of both parts, sorted.
+
+    Raises:
+        ZooError: A part would be empty.
+    """
+    n_second = round(share * n)
+    if not 0 < n_second < n:
+        raise ZooError(f"A share of {share:g} of {n} images leaves {n - n_second} and {n_second}; none may be 0")
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[n_second:]), np.sort(order[:n_second])
 
 
 def as_seen(pixels: np.ndarray, *, binarize: str | None, seed: int = 0) -> np.ndarray:

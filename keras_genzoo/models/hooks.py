@@ -21,6 +21,8 @@ class Hooks:
     """
 
     ends_itself = False  # whether a callback acts on losses that are not finite
+    validation = 0.0  # share of the training images that is held out
+    is_validating = False  # whether `batches` are of the held-out images
 
     def __init__(self, preset: Preset, *, data_dir: str | Path | None = None):
         self.preset, self.data_dir = preset, data_dir
@@ -66,7 +68,7 @@ class Hooks:
     # === Hooks in the order of a training ===
 
     def batches(self, model: Any, *, first_epoch: int) -> tuple[tf.data.Dataset, int]:
-        """The stream of batches.
+        """The stream of batches: of the images that are not held out, or of those that are; see `validation`.
 
         Args:
             model: The model, not compiled yet.
@@ -83,6 +85,8 @@ class Hooks:
             seed=config.seed,
             first_epoch=first_epoch,
             data_dir=self.data_dir,
+            validation=self.validation,
+            is_validating=self.is_validating,
         )
 
     def begin(self, model: Any, steps_per_epoch: int) -> None:
@@ -116,8 +120,12 @@ class Hooks:
         """State of the callbacks as JSON takes it, for a checkpoint; None: they have none."""
         return None
 
-    def resume(self, state: Any) -> None:
-        """Puts the callbacks into a `state()`; called after `callbacks`."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays of the callbacks that go with `state()` into a checkpoint, by name."""
+        return {}
+
+    def resume(self, state: Any, arrays: dict[str, np.ndarray]) -> None:
+        """Puts the callbacks into a `state()` and its `arrays()`; called after `callbacks`."""
 
     def trouble(self) -> str | None:
         """Reason for which a callback has stopped the training; None: none has."""

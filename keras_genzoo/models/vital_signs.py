@@ -12,6 +12,7 @@ import numpy as np
 from keras_genzoo.errors import ZooError
 from keras_genzoo.typing import ArrayLike
 
+PATIENCE = 5  # epochs with a bad sign after which a training stops
 N_WATCHED = 32  # images of a look, which costs a pass of the networks
 _LEAST_SPREAD = 1e-4  # share of the outputs' size by which they differ between inputs in a live network
 _NO_BETTER = 0.999  # share of the trivial answer's error
@@ -43,6 +44,7 @@ class VitalSigns(keras.callbacks.Callback):
     Attributes:
         trouble: Name of the sign that lasts; None: the model lives.
         streak: Number of epochs in a row that show it.
+        has_stopped: Whether the training was stopped for it.
 
     Raises:
         ZooError: Fewer than two images, or `patience` below 1.
@@ -57,7 +59,7 @@ class VitalSigns(keras.callbacks.Callback):
         None
     """
 
-    def __init__(self, images: ArrayLike, labels: ArrayLike | None = None, *, patience: int | None = 5):
+    def __init__(self, images: ArrayLike, labels: ArrayLike | None = None, *, patience: int | None = PATIENCE):
         super().__init__()
         images, labels = np.asarray(images), None if labels is None else np.asarray(labels)
         if len(images) < 2:
@@ -68,7 +70,7 @@ class VitalSigns(keras.callbacks.Callback):
         self.labels = None if labels is None else labels[:N_WATCHED]
         self.patience = patience
         self.trouble: str | None = None
-        self.streak = 0
+        self.streak, self.has_stopped = 0, False
         self._since = 0  # step of the last look without a bad sign
         self._least: dict[str, float] = {}  # least error so far of each kind of reconstruction
 
@@ -80,7 +82,7 @@ class VitalSigns(keras.callbacks.Callback):
             return
         self.streak += 1
         if self.patience is not None and self.streak >= self.patience and steps - self._since >= _LEAST_STEPS:
-            self.model.stop_training = True
+            self.has_stopped = self.model.stop_training = True
 
     def _bad_sign(self):
         for name, look in looks(self.model, self.images, self.labels).items():

@@ -30,6 +30,9 @@ class Study(NamedTuple):
 
 
 _HERE = "keras_genzoo.studies"
+_MOST_EPOCHS = 1_000_000
+_MOST_SEED = 2**32 - 1  # NumPy takes no greater one
+_MOST_DIGITS = 20  # of a seed in an error
 STUDIES = {  # study of each name
     "estimate": Study(f"{_HERE}.estimate:estimate", None, "log p(x) from draws of the prior and of q(z|x)"),
     "latent_space": Study(f"{_HERE}.latent_space:latent_space", 10, "codes trained on reconstruction, on KL, on both"),
@@ -91,6 +94,10 @@ def run(
             if study.epochs
             else f"The study {name} trains nothing; leave `epochs` out"
         )
+    if epochs is not None and epochs > _MOST_EPOCHS:
+        raise ZooError(f"`epochs` must be in 1..{_MOST_EPOCHS:,}. Received: {str(epochs)[:_MOST_DIGITS]}")
+    if not 0 <= seed <= _MOST_SEED:
+        raise ZooError(f"`seed` must be in 0..{_MOST_SEED}. Received: {str(seed)[:_MOST_DIGITS]}")
     if jobs < 1:
         raise ZooError(f"`jobs` must be >= 1. Received: {jobs}")
     import keras
@@ -100,9 +107,13 @@ def run(
 
     partial = Path(out).expanduser() / f"{name}.partial.json"
     setting = Setting(epochs or study.epochs, seed, verbose, partial, jobs)
-    keras.utils.set_random_seed(seed)
-    rows, drawing = resolve(study.function)(setting)
-    path = plots.save(drawing, Path(out) / f"{name}.png")
-    files.write_json(path.with_suffix(".json"), {"study": name, "epochs": setting.epochs, "seed": seed, "rows": rows})
-    partial.unlink(missing_ok=True)
+    path = Path(out).expanduser() / f"{name}.png"
+    files.try_to_write_file(path)
+    with files.lock(path):
+        keras.utils.set_random_seed(seed)
+        rows, drawing = resolve(study.function)(setting)
+        plots.save(drawing, path)
+        record = {"study": name, "epochs": setting.epochs, "seed": seed, "rows": rows}
+        files.write_json(path.with_suffix(".json"), record)
+        partial.unlink(missing_ok=True)
     return rows, path

@@ -53,7 +53,7 @@ class FaceSwapHooks(Hooks):
         self._check_counts(model)
         if model.n_factors:
             self._factors = factors_of(model, self.data_names, self.data_dir)
-            if self._factors is None:
+            if self._factors is None and not self.is_validating:
                 warnings.warn(
                     f"{self.preset.name} is trained without guidance, as {' and '.join(self.data_names)} have no "
                     "landmarks in common; `keras-genzoo faces extract` writes them into its files. Swaps will be less "
@@ -70,6 +70,8 @@ class FaceSwapHooks(Hooks):
             first_epoch=first_epoch,
             data_dir=self.data_dir,
             targets=self._factors,
+            validation=self.validation,
+            is_validating=self.is_validating,
         )
         if self._factors is not None:
             batches = batches.map(
@@ -92,7 +94,7 @@ class FaceSwapHooks(Hooks):
         return [], [_Preview(faces_of(model, "test", data_dir=self.data_dir), folder, every)]
 
     def finish(self, model: Any) -> None:
-        align(model, data_dir=self.data_dir)
+        align(model, data_dir=self.data_dir, validation=self.validation)
 
     def _check_unwarped(self):
         config, warped_steps = self.preset.training, self.preset.model.get("warped_steps")
@@ -133,16 +135,22 @@ def faces_of(model: Any, split: str, *, data_dir: str | Path | None = None) -> t
     return faces_a, faces_b
 
 
-def align(model: Any, *, data_dir: str | Path | None = None) -> None:
+def align(model: Any, *, data_dir: str | Path | None = None, validation: float = 0.0) -> None:
     """`FaceSwap.align` with the training images of a preset's model, and their factors where the data has them.
 
     Args:
         model: A `FaceSwap` with a preset.
         data_dir: See `data.load`.
+        validation: Share of the images that the training has held out, see `data.stream`.
     """
     names = model.preset.data.name, model.preset.section.other
     factors_a, factors_b = factors_of(model, names, data_dir) or (None, None)
-    faces_a, faces_b = faces_of(model, "train", data_dir=data_dir)
+    people = list(zip(faces_of(model, "train", data_dir=data_dir), (factors_a, factors_b), strict=True))
+    if validation:
+        for i, (faces, factors) in enumerate(people):
+            rows = data.split_rows(len(faces), validation, seed=model.preset.training.seed + i)[0]
+            people[i] = faces[rows], None if factors is None else factors[rows]
+    (faces_a, factors_a), (faces_b, factors_b) = people
     model.align(faces_a, faces_b, factors_a=factors_a, factors_b=factors_b)
 
 

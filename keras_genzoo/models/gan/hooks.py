@@ -39,6 +39,8 @@ class GANHooks(Hooks):
             first_epoch=first_epoch,
             data_dir=self.data_dir,
             n_held_out=_N_WATCHED if self.config else 0,
+            validation=self.validation,
+            is_validating=self.is_validating,
         )
 
     def callbacks(
@@ -81,9 +83,12 @@ class GANHooks(Hooks):
     def state(self) -> Any:
         return self._monitor and self._monitor.state()
 
-    def resume(self, state: Any) -> None:
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self._monitor.arrays() if self._monitor else {}
+
+    def resume(self, state: Any, arrays: dict[str, np.ndarray]) -> None:
         if self._monitor:
-            self._monitor.resume(state)
+            self._monitor.resume(state, arrays)
 
     def trouble(self) -> str | None:
-        return self._monitor.troubles[-1][1] if self._monitor and self._monitor.troubles else None
+        return self._monitor.troubles[-1][1] if self._monitor and self._monitor.has_stopped else None

@@ -30,6 +30,7 @@ _EXPLODED = 100  # gradient norm over the median of the run
 _LEAST_IMAGES = 10  # images of each kind in a look
 _N_SHOWN = 64  # samples in a picture
 _NOT_FINITE = "a loss that is not finite"
+_WEIGHTS_NOT_FINITE = "weights that are not finite"
 _NORMS = ("g_gradient_norm", "d_gradient_norm")  # names of the losses that are gradient norms
 
 
@@ -48,14 +49,15 @@ class GANMonitor(keras.callbacks.Callback):
       learns no more;
     - "the discriminator knows its training images by heart": it ranks them above held out ones in 75 % of pairs;
     - "exploding gradients": a norm a hundred times the median of the run;
-    - "a loss that is not finite", which is named at once.
+    - "a loss that is not finite", or weights that are not, which are named at once.
 
     Args:
         train: Images of the training, `(>= n, H, W, C)` float32 in [0, 1]; for a conditional GAN `(images, labels)`.
         holdout: Images that are not in the training, likewise.
         every: Training steps between two looks, >= 1.
         action: Action on trouble: "warn"; "stop" the training; or "restore" the weights and optimizers of the last look
-            without trouble and multiply the learning rates by `factor`, at most `max_restores` times, then stop.
+            without trouble and multiply the learning rates by `factor`, at most `max_restores` times, then stop with
+            those weights.
         patience: Number of looks in a row that must show the same trouble, >= 1.
         grace: Number of first looks that judge nothing, >= 0: a fresh generator's samples are all of one grey.
         max_restores: Greatest number of restores, >= 0.
@@ -70,6 +72,7 @@ class GANMonitor(keras.callbacks.Callback):
     Attributes:
         looks: One dict of numbers per look, with its `step`.
         troubles: `[(step, name)]` of all troubles that were named.
+        has_stopped: Whether the last of them has stopped the training.
 
     Raises:
         ZooError: An argument out of range, or fewer than `n` images.
@@ -126,20 +129,27 @@ class GANMonitor(keras.callbacks.Callback):
         self.train, self.holdout = self._checked(train, "train"), self._checked(holdout, "holdout")
         self.looks: list[dict[str, float]] = []
         self.troubles: list[tuple[int, str]] = []
+        self.has_stopped = False
         self.restores = 0
         self._streaks: dict[str, int] = {}  # trouble -> number of looks in a row that show it
-        self._good: list[tuple[Any, np.ndarray]] = []  # variables and their values at the last look without trouble
+        self._good: list[np.ndarray] = []  # values of `_kept_variables` at the last look without trouble
+        self._is_resumed = False
         self._real_distance = _mean_distance(self.holdout[0])
 
     def state(self) -> dict[str, Any]:
-        """The monitor's state as JSON takes it, from which a resumed run goes on; see `resume`."""
+        """The monitor's state as JSON takes it, from which a resumed run goes on with `arrays()`; see `resume`."""
         return {"looks": self.looks, "troubles": self.troubles, "restores": self.restores, "streaks": self._streaks}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Goes on from the `state()` of a run that was interrupted.
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights and optimizer states of the last look without trouble; none where nothing is restored."""
+        return {str(i): value for i, value in enumerate(self._good)}
+
+    def resume(self, state: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Goes on from the `state()` and the `arrays()` of a run that was interrupted.
 
         Args:
             state: The state, read from JSON.
+            arrays: The arrays; None or none: the weights that the run goes on from are the first good ones.
         """
         # JSON has null for a number that is not finite.
         self.looks = [
@@ -148,24 +158,31 @@ class GANMonitor(keras.callbacks.Callback):
         self.restores = state["restores"]
         self.troubles = [(step, name) for step, name in state["troubles"]]
         self._streaks = dict(state["streaks"])
+        self._good = [arrays[str(i)] for i in range(len(arrays))] if arrays else []
+        self._is_resumed = True
 
     # === Called by Keras ===
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        if self.restores:  # the run is resumed: schedules are slowed again, constant rates came with the optimizers
-            self._slow_down(self.factor**self.restores, constants=False)
         self._last = int(self.model.train_steps.numpy()) // self.every
-        self._keep()
+        if self._is_resumed:
+            for _ in range(self.restores):  # schedules are slowed again, constant rates came with the optimizers
+                self._slow_down(self.factor, constants=False)
+        if not (self._is_resumed and self._good):
+            self._keep()
+        self._is_resumed = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         step = int(self.model.train_steps.numpy())
         if not all(math.isfinite(value) for value in (logs or {}).values()):
-            if not self._streaks.get(_NOT_FINITE):  # named once
-                self._streaks[_NOT_FINITE] = 1
-                self._act(_NOT_FINITE, step)
+            self._act_once(_NOT_FINITE, step)
         elif step // self.every > self._last:
             self._last = step // self.every
             self.look(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.model.stop_training and not self._is_sound():
+            self._act_once(_WEIGHTS_NOT_FINITE, int(self.model.train_steps.numpy()))
 
     # === Looking ===
 
@@ -176,6 +193,8 @@ class GANMonitor(keras.callbacks.Callback):
             step: Training step.
             logs: Running means of the epoch, with the gradients' norms.
         """
+        if not self._is_sound():
+            return self._act_once(_WEIGHTS_NOT_FINITE, step)
         samples = self.model.sample(self.n, seed=self.seed)
         row = {"step": step, **self._measured(samples, logs or {})}
         self.looks.append(row)
@@ -189,6 +208,10 @@ class GANMonitor(keras.callbacks.Callback):
             self._act(lasting[0], step)
         elif not showing:
             self._keep()
+
+    def _is_sound(self):
+        """Whether all weights are finite. A step may have spoilt them that no loss has seen yet."""
+        return all(map(_is_finite, self.model.get_weights()))
 
     def _measured(self, samples, logs):
         """The numbers of a look, by name; `samples` come from the averaged generator, D judges the one in training."""
@@ -229,6 +252,12 @@ class GANMonitor(keras.callbacks.Callback):
 
     # === Acting ===
 
+    def _act_once(self, trouble, step):
+        """Acts on a trouble that does not pass by itself."""
+        if not self._streaks.get(trouble):
+            self._streaks[trouble] = 1
+            self._act(trouble, step)
+
     def _act(self, trouble, step):
         """Warns of a trouble, and stops the training or restores good weights."""
         self.troubles.append((step, trouble))
@@ -236,32 +265,37 @@ class GANMonitor(keras.callbacks.Callback):
         if self.looks:
             numbers = ": " + ", ".join(f"{key} {value:.3g}" for key, value in self.looks[-1].items() if key != "step")
         outcome = {"warn": "training goes on", "stop": "training stops"}.get(self.action)
-        if self.action == "restore" and self.restores < self.max_restores:
-            self.restores += 1
-            for variable, value in self._good:
+        if self.action == "restore":
+            for variable, value in zip(self._kept_variables(), self._good, strict=True):
                 variable.assign(value)
             self.model.reset_metrics()  # their means are over steps that are undone
+        if self.action == "restore" and self.restores < self.max_restores:
+            self.restores += 1
             self._slow_down(self.factor)
             self._streaks = {}
             outcome = (
                 f"back to the last good weights with learning rates times {self.factor:g} (restore {self.restores})"
             )
         elif self.action != "warn":
-            outcome = outcome or f"training stops after {self.restores} restores"
-            self.model.stop_training = True
+            outcome = outcome or f"back to the last good weights; training stops after {self.restores} restores"
+            self.model.stop_training = self.has_stopped = True
         warnings.warn(f"GANMonitor at step {step}: {trouble}{numbers}; {outcome}", stacklevel=2)
 
     def _keep(self):
-        """Copies the weights and the optimizers' states, for a restore."""
+        """Copies the weights and the optimizers' states, for a restore, unless there is one that is not finite."""
         if self.action == "restore":
-            # A restore does not undo the counts of steps, nor the learning rates, which it has lowered.
-            excluded = {id(self.model.train_steps)}
-            variables = list(self.model.variables)
-            for optimizer in self._optimizers():
-                excluded |= {id(optimizer.iterations), id(engine.learning_rate_of(optimizer))}
-                variables += optimizer.variables
-            included = (variable for variable in variables if id(variable) not in excluded)
-            self._good = [(variable, engine.array(variable).copy()) for variable in included]
+            values = [engine.array(variable).copy() for variable in self._kept_variables()]
+            if not self._good or all(map(_is_finite, values)):
+                self._good = values
+
+    def _kept_variables(self):
+        """The variables that a restore puts back: all but the counts of steps and the learning rates, lowered by it."""
+        excluded = {id(self.model.train_steps)}
+        variables = list(self.model.variables)
+        for optimizer in self._optimizers():
+            excluded |= {id(optimizer.iterations), id(engine.learning_rate_of(optimizer))}
+            variables += optimizer.variables
+        return [variable for variable in variables if id(variable) not in excluded]
 
     def _optimizers(self):
         """The model's optimizers, without their loss scales."""
@@ -270,13 +304,16 @@ class GANMonitor(keras.callbacks.Callback):
 
     def _slow_down(self, factor, *, constants=True):
         """Multiplies the learning rates by a factor: schedules, and where `constants` also constant rates."""
+        is_scheduled = False
         for optimizer in self._optimizers():
             rate = engine.learning_rate_of(optimizer)
             if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
                 optimizer.learning_rate = Slowed(rate, factor)
+                is_scheduled = True
             elif constants:
                 rate.assign(rate * factor)
-        self.model.make_train_function(force=True)  # the compiled step contains the old schedule
+        if is_scheduled:
+            self.model.make_train_function(force=True)  # the compiled step contains the old schedule
 
     def _checked(self, images, argument):
         """The first n images and their labels, or None."""
@@ -284,6 +321,11 @@ class GANMonitor(keras.callbacks.Callback):
         if len(images) < self.n:
             raise ZooError(f"`{argument}` must hold at least n={self.n} images. Received: {len(images)}")
         return np.asarray(images[: self.n], "float32"), None if labels is None else np.asarray(labels[: self.n])
+
+
+def _is_finite(array):
+    """Whether an array has finite numbers only; bfloat16, which NumPy does not know, as float32."""
+    return bool(np.isfinite(np.asarray(array, "float32") if array.dtype.kind not in "fiub" else array).all())
 
 
 def _flat(images):
