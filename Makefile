@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test nightly lint cards benchmark clean
+.PHONY: demo test nightly campaign lint cards benchmark clean
 
 # A venv made once and again only when the dependencies change.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -21,6 +21,10 @@ test: $(VENV)/.installed
 # What takes longer: every export, every number, every first epoch. `make nightly SHARD=2/5` runs the second fifth.
 nightly: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m nightly $(if $(SHARD),--shard $(SHARD))
+
+# What strangers, users and machines do to the zoo: 1,670 seeded cases, whose figures stand in the README.
+campaign: $(VENV)/.installed
+	$(BIN)/python -m tests.campaign
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

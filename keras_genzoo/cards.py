@@ -256,6 +256,19 @@ def _all(rows: list[dict[str, Any]], key: str) -> str:
     return ", ".join(dict.fromkeys(str(row[key]) for row in rows))
 
 
+def campaign_table(results: dict[str, Any]) -> str:
+    """The verdicts on what strangers, users and machines do to the zoo in Markdown, from `python -m tests.campaign`."""
+    lines = ["| cases | number | done | refused in one line | went on to the same end | anything else |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in results["rows"]:
+        verdicts = dict(row["verdicts"])
+        good = [verdicts.pop(verdict, 0) for verdict in ("done", "refused", "same")]
+        others = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "**0**"
+        lines.append(f"| {row['kind']} | {row['n']:,} | {' | '.join(f'{count:,}' for count in good)} | {others} |")
+    about = results["about"]
+    return "\n".join([*lines, "", f"{about['date']}, seed {about['seed']}, {about['cpus']} CPU cores."])
+
+
 def _name(spec: Spec) -> str:
     """The name in a spec."""
     return spec if isinstance(spec, str) else spec["name"]
@@ -317,6 +330,7 @@ def documents(root: PathLike) -> dict[Path, str]:
     readme = root / "README.md"
     text = updated(readme.read_text(encoding="utf-8"), "presets", presets_table(), origin=readme)
     text = updated(text, "seeds", seeds_table(seeds), origin=readme)
+    text = updated(text, "campaign", campaign_table(_results(root, "campaign")), origin=readme)
     texts[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
     benchmarks = root / "benchmarks/README.md"
     text = benchmarks.read_text(encoding="utf-8")

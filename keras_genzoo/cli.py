@@ -4,6 +4,7 @@ argparse parses the few commands: it starts at once and is part of Python. rich 
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +12,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_genzoo import __version__, choices, files, models, studies
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import MOST_LETTERS, ZooError, one_line, visible
 from keras_genzoo.progress import starting
 from keras_genzoo.registry import resolve
 
 # Exit statuses.
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+_MOST_IMAGES = 10_000  # images in a picture of samples; more fit on no screen
+_MOST_SEED = 2**32 - 1  # NumPy's greatest
+_MOST_DRAWS = 1_000_000  # of a measure, as in preset.yaml
+_MOST_EPOCHS = 1_000_000
+_MOST_JOBS = 256
 _WIDTH = 200  # columns of a table that no terminal shows: `keras-genzoo list | grep vae` gets whole lines
 
 
@@ -34,13 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # fifth to two thirds faster with it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the locale's encoding does not hold is shown, no traceback
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
+        if getattr(arguments, "trust", False):
+            from keras_genzoo import presets
+
+            presets.trust(arguments.preset)
         status = arguments.run(arguments) or 0
         sys.stdout.flush()
     except ZooError as error:
-        print(f"keras-genzoo: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return _BAD_INPUT
+        return _bad_input(error)
     except KeyboardInterrupt:
         is_training = arguments.command == "train"
         hint = "; the same command goes on from the last checkpoint, if there is one" if is_training else ""
@@ -49,15 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `keras-genzoo list | head` is no error
         return 0
+    except (OSError, MemoryError) as error:  # the system's own answer to a path or a size
+        return _bad_input(f"{type(error).__name__}: {error}")
     return status
+
+
+def _bad_input(message: object) -> int:
+    """Prints an error as one line on stderr, and gives the exit status."""
+    print(one_line(f"keras-genzoo: error: {message}", MOST_LETTERS), file=sys.stderr)
+    return _BAD_INPUT
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as those of all bad input."""
 
     def error(self, message: str) -> NoReturn:
-        message = message if len(message) <= _WIDTH else f"{message[:_WIDTH]}..."  # a number may have 5,000 digits
-        self.exit(_BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        line = one_line(f"{self.prog}: error: {message}", MOST_LETTERS - len(self.prog) - len(" (see  --help)"))
+        self.exit(_BAD_INPUT, f"{line} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("preset", metavar="NAME", help="a preset's name, or the path of a preset folder")
         if data:
             sub.add_argument("--data-dir", metavar="DIR", help="folder with data sets (default: $KERAS_GENZOO_DATA)")
+            if name != "train":  # which asks for the data
+                sub.add_argument(
+                    "--trust", action="store_true", help="let a preset from elsewhere fetch or read the data it names"
+                )
         if as_json:
             sub.add_argument("--json", action="store_true", help="print JSON for programs instead of a table")
         return sub
@@ -270,11 +294,11 @@ def _info(arguments: argparse.Namespace) -> None:
             "metrics": (metrics or {}).get("rows"),
         }
         return _print_json(record)
-    print(f"{preset.name}: {preset.description}\n{preset.folder}\n\n{presets.dump(preset)}")
+    _say(f"{preset.name}: {one_line(preset.description)}\n{one_line(preset.folder)}\n\n{presets.dump(preset)}")
     for i, stage in enumerate(cards.training_in_words(preset)):
-        print("then" if i else "Trained:", stage)
+        _say(f"{'then' if i else 'Trained:'} {one_line(stage)}")
     if metrics is None:
-        return print(f"Not measured yet: keras-genzoo evaluate {arguments.preset}")
+        return _say(f"Not measured yet: keras-genzoo evaluate {one_line(arguments.preset)}")
     _print_metrics(metrics["rows"])
 
 
@@ -297,6 +321,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    _check(arguments, n=_MOST_IMAGES, seed=_MOST_SEED, label=_MOST_SEED, mixture=_MOST_IMAGES)
+    if arguments.mixture is not None and arguments.seed < 0:
+        raise ZooError(f"--seed must be >= 0. Received: {arguments.seed}")
     files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}.png")
     model = loaded(arguments.preset)
     from keras_genzoo import drawings
@@ -310,7 +337,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         mixture=arguments.mixture,
         data_dir=arguments.data_dir,
     )
-    print(path)
+    _say(path)
 
 
 def _plot(arguments: argparse.Namespace) -> None:
@@ -371,6 +398,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    _check(arguments, n_importance_samples=_MOST_DRAWS, n_samples=_MOST_DRAWS, n_probe_images=_MOST_DRAWS)
     if arguments.write:
         from keras_genzoo import presets
 
@@ -394,6 +422,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
+    _check(arguments, epochs=_MOST_EPOCHS, seed=_MOST_SEED, jobs=_MOST_JOBS)
+    if arguments.seed < 0:
+        raise ZooError(f"--seed must be >= 0. Received: {arguments.seed}")
     files.try_to_write_file(Path(arguments.out, f"{arguments.study}.png"))
     with starting():
         from keras_genzoo import studies
@@ -405,7 +436,7 @@ def _study(arguments: argparse.Namespace) -> None:
         return _print_json(rows)
     keys = list(dict.fromkeys(key for row in rows for key in row))
     print_table(keys, [[str(row.get(key, "")) for key in keys] for row in rows])
-    print(path)
+    _say(path)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -418,7 +449,7 @@ def _export(arguments: argparse.Namespace) -> None:
         path = exporting.export(
             model, arguments.out, format=arguments.format, quantize=arguments.quantize, data_dir=arguments.data_dir
         )
-    print(path)
+    _say(path)
 
 
 # === What commands share ===
@@ -442,6 +473,20 @@ def loaded(name: str) -> Any:
         return zoo.load(name)
 
 
+def _check(arguments: argparse.Namespace, **most: int) -> None:
+    """Refuses numbers that no memory would hold, before anything is loaded; their least is the API's to check."""
+    for name, bound in most.items():
+        value = getattr(arguments, name)
+        if value is not None and value > bound:
+            option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+            raise ZooError(f"{option} must be <= {bound:,}. Received: {value:,}")
+
+
+def _say(text: object) -> None:
+    """Prints text on stdout, control codes of strangers shown: the door of all that is no table and no JSON."""
+    print(visible(text, keep="\n"))
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table on stdout.
 
@@ -455,9 +500,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     import rich.table
 
     console = rich.console.Console(width=None if sys.stdout.isatty() else _WIDTH)
-    table = rich.table.Table(*header, box=rich.box.SIMPLE_HEAD)
+    # `[log p(x|z)]` is no markup, and a stranger's control code no command to the terminal.
+    table = rich.table.Table(*(rich.markup.escape(visible(title)) for title in header), box=rich.box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*map(rich.markup.escape, row))  # `[log p(x|z)]` is no markup
+        table.add_row(*(rich.markup.escape(visible(cell)) for cell in row))
     # Captured and then printed: rich itself would end the process with 1 when `| head` closes the pipe.
     with console.capture() as text:
         console.print(table)
@@ -492,7 +538,16 @@ def _print_metrics(rows: list[dict[str, Any]]) -> None:
 
     print_table(
         ["metric", "value", "unit", "n", "protocol"],
-        [[label(row["metric"]), f"{row['value']:g}", row["unit"], f"{row['n']:,}", row["protocol"]] for row in rows],
+        [
+            [
+                label(row["metric"]),
+                "-" if row["value"] is None else f"{row['value']:g}",
+                row["unit"],
+                f"{row['n']:,}",
+                row["protocol"],
+            ]
+            for row in rows
+        ],
     )
 
 

@@ -9,6 +9,9 @@ then this module and its test change, and no other.
 """
 
 import contextlib
+import functools
+import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_genzoo.errors import ZooError
 from keras_genzoo.typing import Tensor
 
 # Type of step counters: TensorFlow keeps an int32 in the processor's memory, which XLA does not reach.
@@ -216,6 +220,43 @@ def use_one_core() -> None:
     """Holds this process to one core, before its first operation."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+_BUILDING = threading.RLock()  # held while `at_most` counts
+
+
+@contextlib.contextmanager
+def at_most(n: int) -> Iterator[None]:
+    """Context in which the layers of this thread may make weights of `n` numbers in all, counted before they are made.
+
+    Args:
+        n: Greatest count of numbers.
+
+    Raises:
+        ZooError: The layers ask for more.
+    """
+    thread, made, add_weight = threading.get_ident(), 0, keras.layers.Layer.add_weight
+
+    @functools.wraps(add_weight)
+    def counted(self, *args, shape=None, **kwargs):
+        nonlocal made
+        asked = args[0] if shape is None and args else shape
+        if threading.get_ident() == thread and not isinstance(asked, str):
+            sides = (asked,) if isinstance(asked, int) else tuple(asked or ())
+            made += math.prod(int(side) for side in sides)
+            if made > n:
+                raise ZooError(
+                    f"the networks would have more than {n:,} parameters, {4 * n / 1e9:g} GB of float32: the layer "
+                    f"{self.name!r} alone asks for a weight of the shape {sides}; lower its size"
+                )
+        return add_weight(self, *args, shape=shape, **kwargs)
+
+    with _BUILDING:
+        keras.layers.Layer.add_weight = counted
+        try:
+            yield
+        finally:
+            keras.layers.Layer.add_weight = add_weight
 
 
 # === Keras' private attributes ===

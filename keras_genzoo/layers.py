@@ -12,6 +12,10 @@ from keras_genzoo.typing import Shape, Tensor
 _LARGEST_LOG_SCALE = 3.0  # bound of |s(x_a)|, without which one step of training could overflow
 
 
+# Bounds of a flow, which makes its layers and their orders before any weight could be counted.
+_DEEPEST_FLOW, _WIDEST_FLOW = 256, 1_000_000
+
+
 @keras.saving.register_keras_serializable("keras_genzoo")
 class GatedDense(keras.layers.Layer):
     """A dense layer times its own learned gate (Dauphin et al. 2017, eq. 1; the unit of Tomczak & Welling 2018).
@@ -145,14 +149,14 @@ class RealNVP(keras.layers.Layer):
     The map begins as the identity. Always in float32.
 
     Args:
-        size: Length of a vector, >= 2.
-        n_layers: Number of coupling layers, >= 1.
+        size: Length of a vector, in 2..1,000,000.
+        n_layers: Number of coupling layers, in 1..256.
         units: Widths of the hidden ReLU layers of s and t.
         context_size: Length of a second input of s and t, the context; 0 for none.
         name: Name of the layer.
 
     Raises:
-        ValueError: `size` < 2 or `n_layers` < 1.
+        ValueError: `size` or `n_layers` is out of range.
 
     Example:
         >>> import numpy as np
@@ -166,10 +170,10 @@ class RealNVP(keras.layers.Layer):
         self, size: int, *, n_layers: int, units: Sequence[int], context_size: int = 0, name: str | None = None
     ):
         super().__init__(name=name, dtype="float32")
-        if size < 2:
-            raise ValueError(f"A RealNVP needs vectors of 2 numbers or more. Received: {size}")
-        if n_layers < 1:
-            raise ValueError(f"`n_layers` must be >= 1. Received: {n_layers}")
+        if not 2 <= size <= _WIDEST_FLOW:
+            raise ValueError(f"A RealNVP takes vectors of 2 to {_WIDEST_FLOW:,} numbers. Received: {size}")
+        if not 1 <= n_layers <= _DEEPEST_FLOW:
+            raise ValueError(f"`n_layers` must be in 1..{_DEEPEST_FLOW}. Received: {n_layers}")
         self.size, self.kept = size, size // 2
         # The order follows from the layer's number alone, so that a loaded flow has the one it was trained with.
         self.orders = [np.random.default_rng(i).permutation(size) for i in range(n_layers)]

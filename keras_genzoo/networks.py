@@ -25,6 +25,7 @@ _MOMENTUM = 0.9  # share of BatchNorm's running means that a step keeps, PyTorch
 _DCGAN_SLOPE = 0.2  # slope of LeakyReLU below 0 (Radford, Metz & Chintala 2016, section 4)
 OWN = "keras"  # name of a spec that holds a user's own model
 _FACE_SLOPE = 0.1  # slope of LeakyReLU below 0 in the face swaps of 2017
+_MOST_FREQUENCIES = 20  # waves; float32 knows no phase of a faster one
 _LEAST_VARIANCE = 1e-4  # added to a channel's variance, which is 0 in a flat image: a deviation of 2.6 grey levels
 
 
@@ -505,9 +506,10 @@ def mlp_discriminator(
             (Goodfellow et al. 2013).
         norm: Normalisation. "spectral" bounds every layer's Lipschitz constant (Miyato et al. 2018); "none".
         dropout: Rate after each dense layer, in [0, 1).
-        frequencies: Number of waves, >= 0. The first layer takes the images' values x, moved to [-1, 1], and sin and
-            cos of 2^k pi x for k < frequencies (Mildenhall et al. 2020, eq. 4). Without them dense layers learn coarse
-            functions of a few coordinates, and details late or never (Tancik et al. 2020). 0: the values in [0, 1].
+        frequencies: Number of waves, in 0..20. The first layer takes the images' values x, moved to [-1, 1], and sin
+            and cos of 2^k pi x for k < frequencies (Mildenhall et al. 2020, eq. 4). Without them dense layers learn
+            coarse functions of a few coordinates, and details late or never (Tancik et al. 2020). 0: the values in
+            [0, 1].
 
     Returns:
         `(inputs, outputs)` of the network: `(batch, H, W, C)` and `(batch,)`.
@@ -520,8 +522,8 @@ def mlp_discriminator(
         raise ValueError(f"`norm` must be 'spectral' or 'none'. Received: {norm!r}")
     if maxout < 1:
         raise ValueError(f"`maxout` must be >= 1. Received: {maxout}")
-    if frequencies < 0:
-        raise ValueError(f"`frequencies` must be >= 0. Received: {frequencies}")
+    if not 0 <= frequencies <= _MOST_FREQUENCIES:
+        raise ValueError(f"`frequencies` must be in 0..{_MOST_FREQUENCIES}. Received: {frequencies}")
 
     images = keras.Input(image_shape, name="images")
     h = layers.Flatten(dtype="float32" if frequencies else dtype)(images)

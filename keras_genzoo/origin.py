@@ -62,6 +62,7 @@ def record(preset: Any, *, dtype: str) -> dict[str, Any]:
     """
     return {
         "preset_digest": preset.digest(),
+        "seal": preset.seal(),
         "commit": commit(),
         "versions": versions(),
         "python": platform.python_version(),

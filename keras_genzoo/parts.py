@@ -19,13 +19,14 @@ import pydantic
 from pydantic import Field
 
 from keras_genzoo import models
-from keras_genzoo.errors import ZooError, did_you_mean, nearest
+from keras_genzoo.errors import ZooError, did_you_mean, nearest, one_line, reason
 from keras_genzoo.registry import Kind, entry_points, resolve
 from keras_genzoo.typing import Spec
 
-# Numbers with their ranges, for annotations that `bind` checks.
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+# Numbers with their ranges, for annotations that `bind` checks. The greatest is the greatest seed of NumPy.
+_GREATEST = 2**32 - 1
+Count = Annotated[int, Field(ge=1, le=_GREATEST)]
+Natural = Annotated[int, Field(ge=0, le=_GREATEST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -111,12 +112,12 @@ def chosen(kind: str, spec: Spec, *, key: str | None = None, origin: str | None 
     key, registered = key or kind, names(kind)
     start = f"{origin}: " if origin else ""
     if not isinstance(spec, (str, dict)):
-        raise ZooError(f"{start}`{key}` must be a name, or a dict of `name` and options. Received: {_shown(spec)}")
+        raise ZooError(f"{start}`{key}` must be a name, or a dict of `name` and options. Received: {shown(spec)}")
     name = spec if isinstance(spec, str) else spec.get("name")
     if not isinstance(name, str) or name not in registered:
         path = key if isinstance(spec, str) else f"{key}.name"
         raise ZooError(
-            f"{start}`{path}` must be one of {', '.join(sorted(registered))}. Received: {_shown(name)}"
+            f"{start}`{path}` must be one of {', '.join(sorted(registered))}. Received: {one_line(shown(name), 50)}"
             + nearest(name, registered)
         )
     part = resolve(registered[name])
@@ -212,15 +213,15 @@ def validate(schema: type[pydantic.BaseModel], content: dict, *, origin: str | N
     except pydantic.ValidationError as failure:
         # A misspelt key is an error twice, as unknown and as missing: the first names the key.
         error = min(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
-    except (TypeError, ValueError) as error:
-        raise ZooError(f"{start}{error}; text, numbers, lists and mappings are taken") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ZooError(f"{start}{reason(error)}; text, numbers, lists and mappings are taken") from None
     *parents, key = error["loc"] or ("",)
-    path = prefix + ".".join(str(part) for part in error["loc"])
+    path = one_line(prefix + ".".join(str(part) for part in error["loc"]), _MOST_LETTERS)
     if error["type"] == "extra_forbidden":
         raise ZooError(f"{start}unknown key `{path}`. {did_you_mean(key, _fields_at(schema, parents))}")
     if error["type"] == "missing":
         raise ZooError(f"{start}key `{path}` is missing")
-    raise ZooError(f"{start}`{path}` {_complaint(error)}. Received: {_shown(error['input'])}")
+    raise ZooError(f"{start}`{path}` {_complaint(error)}. Received: {shown(error['input'])}")
 
 
 def _kind(name: str) -> Kind:
@@ -259,15 +260,20 @@ def _complaint(error):
     """The complaint about a value, in the words of the zoo's errors."""
     if error["type"] in _BOUNDS:
         sign, name = _BOUNDS[error["type"]]
-        return f"must be {sign} {error['ctx'][name]:g}"
+        bound = error["ctx"][name]
+        return f"must be {sign} {bound:,}" if isinstance(bound, int) else f"must be {sign} {bound:g}"
     if error["type"] == "literal_error":
         return f"must be {error['ctx']['expected']}"
     type_name = next((name for start, name in _TYPES.items() if error["type"].startswith(start)), None)
     return f"must be {type_name}" if type_name else f"is wrong: {error['msg']}"
 
 
-def _shown(value):
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A received value as errors show it: its repr, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists without end
+        return f"a {type(value).__name__} too long to show"
     return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 3] + "..."
 
 
@@ -275,7 +281,7 @@ def _plain(value):
     """A NumPy scalar or array as JSON takes it."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} {_shown(value)} is no plain data")
+    raise TypeError(f"{type(value).__name__} {shown(value)} is no plain data")
 
 
 def _fields_at(schema: Any, parents: list) -> list[str]:

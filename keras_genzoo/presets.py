@@ -1,9 +1,12 @@
 """Presets: the schema of preset.yaml, and ways to find, list and check them. Without Keras, so that it is instant."""
 
 import hashlib
+import hmac
 import importlib.util
 import json
+import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +16,7 @@ import yaml
 from pydantic import Field
 
 from keras_genzoo import files, models, parts
-from keras_genzoo.errors import ZooError, did_you_mean, nearest
+from keras_genzoo.errors import ZooError, did_you_mean, nearest, one_line, reason
 from keras_genzoo.registry import entry_points
 from keras_genzoo.typing import PathLike
 
@@ -26,14 +29,28 @@ FORMAT = 1  # version of preset.yaml; a file without the key is older, and its s
 PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD = "preset.yaml", "model.weights.h5", "weights.json"
 METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz", "samples.png", "README.md"
 HISTORY_FILE = "history.json"  # the losses of every epoch of training
+STATE_FILE = "state.json"  # of a partial run, which is beside the folder
 _RECIPES = "recipes"  # folder of CONFIGS with presets that wait for data of the user's own
 _GROUP = "keras_genzoo.presets"  # group of entry points whose values name packages with preset folders in them
 _UNNAMED = "preset"  # name of a preset without a folder
 _PATHS: list[Path] = []  # folders of preset folders that this process has added
+_TRUSTED: set[Path] = set()  # preset folders from elsewhere whose data this process may fetch and read
+_KEY = Path("keras_genzoo", "key")  # file of the key of seals, in the user's folder of state
+_KEY_BYTES = 32
 
 _LISTED = ("name", "family", "data", "parameters", "metric", "value", "unit", "description")  # keys of `list_presets`
 
-# Numbers and booleans of YAML 1.2.
+# Bounds of what is read, for a file may be a stranger's. The zoo's own are far below: preset.yaml has 1,200 bytes, and
+# history.json 30,000.
+_MOST_BYTES = 100_000  # of a preset.yaml
+_MOST_RECORD_BYTES = 20_000_000  # of a JSON file beside it
+_DEEPEST = 20  # levels of nesting
+_MOST_DIGITS = 40  # letters of a number
+_MOST_ENTRIES = 256  # entries of a list of `model`: its networks have one layer for each, or more
+_LARGEST = 100_000_000  # number of `model`; `zoo.build` counts the parameters that it leads to
+
+# Numbers and booleans of YAML 1.2; digits may be grouped by underscores. `010` is ten there and eight in YAML 1.1.
+_INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _BOOLEAN = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _FLOAT = re.compile(
     r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf)$|^\.(?:nan|NaN)$"
@@ -95,9 +112,66 @@ class EvaluationConfig(Section):
 
     metric: str  # headline, one of those in metrics.json
     seed: parts.Natural = 0
-    n_importance_samples: parts.Count = 1000  # draws per image of a likelihood
-    n_samples: Annotated[int, Field(ge=2)] = 10_000  # generated images to judge
-    n_probe_images: Annotated[int, Field(ge=100)] = 60_000  # training images that probes of the codes learn from
+    n_importance_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1000  # draws per image of a likelihood
+    n_samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000  # generated images to judge
+    n_probe_images: Annotated[int, Field(ge=100, le=10_000_000)] = 60_000  # training images that probes learn from
+
+
+class _Record(pydantic.BaseModel):
+    """Base of the JSON files beside a preset.yaml: what is read of them has its type, and more may be there."""
+
+    model_config = pydantic.ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
+class _Weights(_Record):
+    file: str | None = None
+    sha256: str | None = None
+    bytes: parts.Natural | None = None
+    parameters: parts.Natural | None = None
+    train_steps: int | None = None
+    origin: dict[str, Any] | None = None
+
+
+class _Row(_Record):
+    metric: Annotated[str, Field(min_length=1)]
+    value: float | None
+    n: int
+    unit: str
+    protocol: str
+
+
+class _Metrics(_Record):
+    weights_sha256: str | None = None
+    rows: list[_Row]
+
+
+class _Epochs(_Record):
+    """history.json, which is a list by itself."""
+
+    epochs: list[Annotated[dict[str, float], Field(min_length=1)]]
+
+    @pydantic.field_validator("epochs")
+    @classmethod
+    def _are_alike(cls, epochs):
+        """Curves are drawn of the losses that the first epoch has."""
+        for number, losses in enumerate(epochs):
+            if missing := set(epochs[0]) - set(losses):
+                raise ValueError(f"epoch {number + 1} lacks {sorted(missing)[0]!r}")
+        return epochs
+
+
+class _State(_Record):
+    """state.json of a run that goes on, see `training`."""
+
+    digest: str
+    dtype: str | None
+    epoch: parts.Natural
+    weights: str | None
+    history: list[dict[str, float]]
+    seconds: float
+
+
+_SCHEMAS = {WEIGHTS_RECORD: _Weights, METRICS_FILE: _Metrics, HISTORY_FILE: _Epochs, STATE_FILE: _State}
 
 
 class Preset(Section):
@@ -128,6 +202,35 @@ class Preset(Section):
         if self._folder is None:
             raise ZooError("The preset was parsed from text and has no folder; write its preset.yaml, then find it")
         return self._folder
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its data set may be fetched and read without asking.
+
+        That is so of the presets on the search path, of those of `trust`, of those that this user has trained, which
+        carry a seal, and of one without a folder.
+        """
+        if self._folder is None or self._folder in _TRUSTED:
+            return True
+        if any(self._folder.is_relative_to(path.resolve()) for path in search_path()):
+            return True
+        seal = (self.record(WEIGHTS_RECORD) or {}).get("origin", {}) or {}
+        own = self.seal(create=False)
+        return own is not None and hmac.compare_digest(own, str(seal.get("seal")))
+
+    def seal(self, *, create: bool = True) -> str | None:
+        """The mark in weights.json by which this user knows presets of their own with the same data.
+
+        Args:
+            create: Whether a key is made where the user has none yet.
+
+        Returns:
+            A keyed hash of what names the data; None where no key can be kept.
+        """
+        content = self.content()
+        claims = json.dumps([content["data"], content.get(self.family)], sort_keys=True)
+        key = _key(create)
+        return hmac.new(key, claims.encode(), hashlib.sha256).hexdigest() if key else None
 
     @property
     def name(self) -> str:
@@ -168,12 +271,12 @@ class Preset(Section):
             file: Name of the file, such as "weights.json".
 
         Raises:
-            ZooError: The file is damaged.
+            ZooError: The file is damaged, or holds something else.
         """
         path = self._folder / file if self._folder else None
         if path is None or not path.is_file():
             return None
-        return files.read_json(path, remedy="restore it, or remove it and run the command that writes it")
+        return read_record(path, remedy="restore it, or remove it and run the command that writes it")
 
     def digest(self) -> str:
         """A hash of everything that decides the training, so that a resumed run cannot mix two configurations.
@@ -201,19 +304,29 @@ def find(name: str | Path) -> Preset:
     if not isinstance(name, (str, Path)):
         raise ZooError(f"`name` must be a preset's name or path. Received: {name!r}")
     if isinstance(name, Path) or "/" in str(name) or "\\" in str(name):
-        folder = files.healed(Path(name).expanduser())
-        if not (folder / PRESET_FILE).is_file():
-            raise ZooError(f"No preset in {str(name)!r}: {folder / PRESET_FILE} does not exist")
+        try:
+            folder = files.healed(Path(name).expanduser())
+        except RuntimeError as error:  # `~nobody`
+            raise ZooError(f"No preset in {parts.shown(str(name))}: {error}") from None
+        if not _is_file(folder / PRESET_FILE):
+            raise ZooError(
+                f"No preset in {parts.shown(str(name))}: {one_line(folder / PRESET_FILE, 160)} does not exist"
+            )
     else:
         folders = {**_folders(f"{_RECIPES}/*/{PRESET_FILE}"), **_folders(f"*/{PRESET_FILE}")}
         if name not in folders:
-            hint = f" For a folder of your own, write ./{name}" if Path(str(name), PRESET_FILE).is_file() else ""
-            raise ZooError(f"Unknown preset {name!r}. {did_you_mean(name, folders)}{hint}")
+            hint = f" For a folder of your own, write ./{name}" if _is_file(Path(str(name), PRESET_FILE)) else ""
+            raise ZooError(f"Unknown preset {parts.shown(name)}. {did_you_mean(name, folders)}{hint}")
         folder = folders[name]
     try:
-        text = (folder / PRESET_FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ZooError(f"Cannot read {folder / PRESET_FILE}: {error}") from None
+        with open(folder / PRESET_FILE, "rb") as file:
+            text = file.read(_MOST_BYTES + 1).decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < _MOST_BYTES - 3:  # else a letter was cut in two
+            raise ZooError(f"Cannot read {folder / PRESET_FILE}: it is not UTF-8 ({reason(error)})") from None
+        text = " " * (_MOST_BYTES + 1)
+    except OSError as error:
+        raise ZooError(f"Cannot read {folder / PRESET_FILE}: {error.strerror or error}") from None
     preset = parse(text, origin=str(folder / PRESET_FILE))
     preset._folder = folder.resolve()
     return preset
@@ -250,6 +363,20 @@ def add_path(folder: PathLike) -> None:
         raise ZooError(f"{str(folder)!r} is no folder")
     if path not in _PATHS:
         _PATHS.append(path)
+
+
+def trust(preset: Preset | PathLike) -> None:
+    """Lets a preset from elsewhere fetch or read the data set that it names, for this process.
+
+    Args:
+        preset: The preset, its name, or the path of its folder.
+
+    Raises:
+        ZooError: No such preset.
+    """
+    found = preset if isinstance(preset, Preset) else find(str(preset) if isinstance(preset, str) else Path(preset))
+    if found._folder is not None:
+        _TRUSTED.add(found._folder)
 
 
 def list_presets(
@@ -323,6 +450,41 @@ def list_presets(
     return with_value + [row for row in rows if row[sort] is None]
 
 
+def read_record(path: Path, *, schema: type[pydantic.BaseModel] | None = None, remedy: str) -> Any:
+    """The content of a JSON file that a stranger may have written, or a fault has damaged.
+
+    Args:
+        path: File to read.
+        schema: pydantic schema of the content; None: that of the file's name, which is a record of a preset.
+        remedy: Advice about a damaged file, the end of the error's line.
+
+    Returns:
+        Dicts, lists, text and numbers.
+
+    Raises:
+        ZooError: The file cannot be read, is not JSON, or does not fit the schema. The message names file and key.
+    """
+    try:
+        if path.stat().st_size > _MOST_RECORD_BYTES:
+            raise ZooError(f"{path} has more than {_MOST_RECORD_BYTES / 1e6:.0f} MB; {remedy}")
+        content = files.read_json(path, remedy=remedy)
+    except ZooError:
+        raise
+    except OSError as error:
+        raise ZooError(f"Cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        raise ZooError(f"{path} is not JSON ({reason(error)}); {remedy}") from None
+    schema = schema or _SCHEMAS.get(path.name)
+    is_list = schema is _Epochs
+    if schema is not None and not isinstance(content, list if is_list else dict):
+        kind = "list" if is_list else "mapping"
+        raise ZooError(f"{path} must hold a {kind}. Received: {parts.shown(content)}; {remedy}")
+    if schema is not None:
+        fields: Any = {"epochs": content} if is_list else content
+        parts.validate(schema, fields, origin=str(path))
+    return content
+
+
 def headline_row(preset: Preset, metric: str | None = None) -> dict[str, Any] | None:
     """The row of metrics.json that stands for the preset in tables; None where it is not measured.
 
@@ -348,10 +510,7 @@ def parse(text: str, *, origin: str) -> Preset:
         ZooError: Bad YAML, or an unknown, missing or bad key. The message has the key's path, the value, the nearest
             key.
     """
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ZooError(f"{origin} is not YAML: {' '.join(str(error).split())}") from None
+    content = _read(text, origin)
     if not isinstance(content, dict):
         raise ZooError(f"{origin} must hold a mapping. Received: {type(content).__name__}")
     version = content.get("format")
@@ -377,6 +536,7 @@ def parse(text: str, *, origin: str) -> Preset:
                 raise ZooError(f"{origin}: `{family}` must be a mapping. Received: {keys!r}")
             content = {key: value for key, value in content.items() if key != family}
             section = parts.validate(schema, keys, origin=origin, prefix=f"{family}.")
+    _check_sizes(content.get("model"), "model", origin)
     if "section" in content:
         known = [key for key in Preset.model_fields if key != "section"]
         raise ZooError(f"{origin}: unknown key `section`. {did_you_mean('section', known)}")
@@ -452,6 +612,29 @@ def _asked(**wanted: str | None) -> str:
     return ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value is not None)
 
 
+def _is_file(path: Path) -> bool:
+    """Whether a path is a file; one that is too long or may not be looked at is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _key(create: bool) -> bytes | None:
+    """The key of this user's seals; None where there is none and none can be made."""
+    try:
+        path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / _KEY
+        if create and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.aside(path) as temporary:
+                temporary.write_bytes(secrets.token_bytes(_KEY_BYTES))
+            path.chmod(0o600)
+        key = path.read_bytes()
+    except (OSError, RuntimeError, ZooError):  # no home, or one that cannot be written
+        return None
+    return key if len(key) == _KEY_BYTES else None
+
+
 def _folders(pattern: str) -> dict[str, Path]:
     """The folders of the presets on the search path, by name; the zoo's own come first."""
     folders = {}
@@ -467,22 +650,153 @@ def _installed() -> Iterator[Path]:
         yield from map(Path, (spec and spec.submodule_search_locations) or ())
 
 
+def _read(text: str, origin: str) -> Any:
+    """The content of YAML: dicts with keys of text, lists, text, numbers, booleans, None.
+
+    Aliases are refused, for nine of them in nine lines stand for gigabytes.
+    """
+    if len(text) > _MOST_BYTES:
+        raise ZooError(f"{origin} has more than {_MOST_BYTES:,} letters, and no preset needs as many")
+    loader = None
+    try:
+        loader = _Loader(text)
+        return _value(loader.get_single_node(), "", origin)
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ZooError(f"{origin} is not YAML{line}: {one_line(error.problem, 160)}") from None
+    except yaml.YAMLError as error:
+        raise ZooError(f"{origin} is not YAML: {reason(error)}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers and booleans: `1e-4` is a float, `no` and `on` are text."""
+    """Nodes of YAML whose scalars are those of YAML 1.2: `1e-4` is a float, `no` and `on` are text.
+
+    What only YAML 1.1 reads as an integer or a date has a tag of its own, and is refused rather than misread.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if is_alias or event.anchor is not None:
+            kind, sign = ("alias", "*") if is_alias else ("anchor", "&")
+            raise yaml.MarkedYAMLError(
+                problem=f"it has the {kind} {sign}{event.anchor}, and none is taken; write the value out",
+                problem_mark=event.start_mark,
+            )
+        if self.depth >= _DEEPEST:
+            raise yaml.MarkedYAMLError(
+                problem=f"it is nested more than {_DEEPEST} levels deep", problem_mark=event.start_mark
+            )
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
+_TAGS = "tag:yaml.org,2002:"
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-    ]
+    first: [entry for entry in resolvers if entry[0] in {f"{_TAGS}{name}" for name in ("null", "int", "timestamp")}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOLEAN, list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.add_implicit_resolver(f"{_TAGS}bool", _BOOLEAN, list("tTfF"))
+_Loader.add_implicit_resolver(f"{_TAGS}int", _INTEGER, list("-+0123456789"))
+_Loader.add_implicit_resolver(f"{_TAGS}float", _FLOAT, list("-+0123456789."))
+
+
+def _value(node: Any, path: str, origin: str) -> Any:
+    """The content of a YAML node.
+
+    Args:
+        node: The node; None for an empty text.
+        path: Path of its key, for errors.
+        origin: Name of the text, for errors.
+    """
+    if node is None:
+        return None
+    tag = node.tag.removeprefix(_TAGS)
+    if isinstance(node, yaml.MappingNode) and tag == "map":
+        content: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _value(key_node, path, origin)
+            place = f" of `{path}`" if path else ""
+            if not isinstance(key, str):
+                raise ZooError(f"{origin}: the keys{place} must be text. Received: {parts.shown(key)}")
+            if key in content:
+                raise ZooError(f"{origin}: the key {parts.shown(key)}{place} stands there twice")
+            content[key] = _value(value_node, f"{path}.{key}" if path else key, origin)
+        return content
+    if isinstance(node, yaml.SequenceNode) and tag == "seq":
+        return [_value(entry, f"{path}.{i}", origin) for i, entry in enumerate(node.value)]
+    is_scalar = isinstance(node, yaml.ScalarNode)
+    read, received = (_SCALARS.get(tag), node.value) if is_scalar else (None, "lists or mappings")
+    if read is None:
+        raise ZooError(
+            f"{origin}: `{one_line(path, 80)}` is of YAML's type {one_line(tag, 60)}, which is not taken; put text in "
+            f"quotes. Received: {one_line(received, 60)}"
+        )
+    try:
+        return read(node.value)
+    except (ValueError, KeyError):
+        raise ZooError(
+            f"{origin}: `{one_line(path, 80)}` is to be of YAML's type {tag} and is not; put text in quotes. "
+            f"Received: {one_line(received, 60)}"
+        ) from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS or not _INTEGER.match(text):
+        raise ValueError
+    text = text.replace("_", "").lower()
+    return int(text, 16 if "x" in text else 8 if "o" in text else 10)
+
+
+def _float(text: str) -> float:
+    if len(text) > _MOST_DIGITS or not (_FLOAT.match(text) or _INTEGER.match(text)):
+        raise ValueError
+    text = text.replace("_", "").lower()
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS = {  # readers of plain values by their tags
+    "str": str,
+    "null": lambda text: None,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": _integer,
+    "float": _float,
+}
+
+
+def _check_sizes(value: Any, path: str, origin: str) -> None:
+    """Refuses sizes that no network of this zoo has: they would cost the memory of the machine."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _check_sizes(part, f"{path}.{key}", origin)
+    elif isinstance(value, list):
+        if len(value) > _MOST_ENTRIES:
+            raise ZooError(
+                f"{origin}: `{one_line(path, 80)}` has {len(value):,} entries, of which each is a layer or more; "
+                f"at most {_MOST_ENTRIES} are taken"
+            )
+        for i, part in enumerate(value):
+            _check_sizes(part, f"{path}.{i}", origin)
+    elif isinstance(value, (int, float)) and abs(value) > _LARGEST:
+        raise ZooError(
+            f"{origin}: `{one_line(path, 80)}` must be <= {_LARGEST:,}: networks of such sizes fit into no memory. "
+            f"Received: {value:,}"
+        )
 
 
 class _Dumper(yaml.SafeDumper):
-    """Text that either version of YAML would read as a number or a boolean is put in quotes."""
+    """Text that either version of YAML would read as a number or a boolean is put in quotes; no alias is written."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Dumper.add_implicit_resolver(f"{_TAGS}int", _INTEGER, list("-+0123456789"))
+_Dumper.add_implicit_resolver(f"{_TAGS}float", _FLOAT, list("-+0123456789."))

@@ -23,7 +23,7 @@ from keras_genzoo.models.vital_signs import CURE, N_WATCHED, PATIENCE, VitalSign
 from keras_genzoo.presets import Preset
 from keras_genzoo.typing import PathLike
 
-_STATE = "state.json"  # file of a partial run that names its checkpoint
+_STATE = presets.STATE_FILE  # file of a partial run that names its checkpoint
 _CHECK = "check"  # key of the state file: SHA-256 of the rest
 _ADDED = ("validation", "ended", "arrays", "sha256", _CHECK)  # keys that older state files lack
 _MOST_EPOCHS = 1_000_000
@@ -75,9 +75,8 @@ def train(
             stand in history.json as `val_loss` and so on. None: no validation.
         callbacks: Keras callbacks of your own. They keep no state over an interruption; where one stops the training,
             the model is saved as it is then.
-        patience: Number of epochs in a row, >= 1, in which the model shows a bad sign (outputs that do not depend on the
-            inputs, reconstructions no better than the mean image) and after which the training stops, see `VitalSigns`;
-            None: it goes on, and its end warns.
+        patience: Number of epochs in a row, >= 1, after which the training stops where the model shows a bad sign, such
+            as outputs that do not depend on the inputs, see `VitalSigns`; None: it goes on, and its end warns.
         overwrite: Whether a preset folder at `out` is replaced once the training is complete.
         checkpoint_every: Epochs between checkpoints, >= 1.
         verbose: Verbosity of `keras.Model.fit`. Where stderr is no terminal, a line there says every half minute where
@@ -100,6 +99,7 @@ def train(
         (4, 1, 1, 2)
     """
     plan: Preset = preset if isinstance(preset, Preset) else presets.find(preset)
+    presets.trust(plan)
     plan = _with_options(plan, updates, seed=seed, batch_size=batch_size, learning_rate=learning_rate)
     for argument, number in (("epochs", epochs), ("checkpoint_every", checkpoint_every)):
         if number is not None and number < 1:
@@ -454,8 +454,8 @@ def _tell_death(plan, signs, partial):
     for one in signs:
         if one.has_stopped:
             raise ZooError(
-                f"Training of {plan.name} has died: for {one.streak} epochs {one.trouble}. Remove {partial}, and {CURE}; "
-                "patience=None goes on all the same"
+                f"Training of {plan.name} has died: for {one.streak} epochs {one.trouble}. Remove {partial}, and "
+                f"{CURE}; patience=None goes on all the same"
             )
         if one.trouble:
             warnings.warn(f"{plan.name} may have learned nothing: {one.trouble}; {CURE}", stacklevel=4)
@@ -514,9 +514,7 @@ def _stored_state(partial):
     """The content of a state file, whose own hash is right."""
     path = partial / _STATE
     damaged = ZooError(f"{path} is damaged; {_remedy(partial)}")
-    state = files.read_json(path, remedy=_remedy(partial))
-    if not isinstance(state, dict):
-        raise damaged
+    state = presets.read_record(path, remedy=_remedy(partial))
     check = state.pop(_CHECK, None)
     known = {"digest", "dtype", "epoch", "weights", "history", "seconds", "hooks"}
     is_older = check is None and set(state) == known and isinstance(state["weights"], str)

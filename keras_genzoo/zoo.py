@@ -1,8 +1,13 @@
 """Models of preset folders: load, build, compile and save them."""
 
+import contextlib
 import inspect
+import json
+import math
 import os
-from collections.abc import Callable
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,9 @@ import h5py
 import keras
 import numpy as np
 
-from keras_genzoo import data, files, models, origin, parts, presets
-from keras_genzoo.errors import ZooError
+from keras_genzoo import data, engine, files, models, origin, parts, presets
+from keras_genzoo.data import asking
+from keras_genzoo.errors import ZooError, one_line, reason
 from keras_genzoo.presets import (
     GOLDEN_FILE,
     HISTORY_FILE,
@@ -29,6 +35,11 @@ _GOLDEN_IMAGES = 1  # number of images in the stored example; more would make la
 _INK = 0.2  # share of white pixels in an image of the stored example
 _REST = 0.1  # share of the preset's learning rate for trained weights; the whole rate would undo some of the training
 _WEIGHTS_DTYPES = ("float32", "float16")  # types of a weights file
+# Bounds of models of strangers; the largest of the zoo has 40 million parameters.
+_MOST_PARAMETERS = 250_000_000
+_MOST_NUMBERS_OF_AN_IMAGE = 50_000_000
+_MOST_CONFIG_BYTES = 1_000_000  # of the configuration in a `.keras` file
+_MOST_EXPANSION = 16  # times the model's own bytes that a weights file may hold: wider types and optimizer state
 _LEAST_PACKED = 256  # numbers of an array above which compression pays
 
 
@@ -37,17 +48,20 @@ def load(name: str | Path, *, weights: PathLike | None = "preset", dtype: DType 
 
     Args:
         name: Name of a bundled preset (`list_presets()`), or path of a preset folder: a Path, or a string with a
-            separator, such as "./my_preset"; or path of a `.keras` file, whose model is as it was saved.
-        weights: "preset" for the trained weights, checked by SHA-256; None for fresh ones; or path of a `.weights.h5`
-            file of the same architecture.
-        dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy.
+            separator, such as "./my_preset"; or path of a `.keras` file of a model of the zoo.
+        weights: "preset" for the trained weights, checked by SHA-256, or those of the `.keras` file; None for fresh
+            ones; or path of a `.weights.h5` file of the same architecture.
+        dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy, or that of
+            the `.keras` file.
 
     Returns:
         A compiled `keras.Model`. Its optimizers are the preset's, at a constant learning rate: the preset's rate for
-        fresh weights, a tenth of it for trained ones.
+        fresh weights, a tenth of it for trained ones. A model of a `.keras` file is as it was saved, with its
+        optimizers' state; with a `weights` or a `dtype` of its own, its optimizers start afresh.
 
     Raises:
-        ZooError: Unknown name (with the nearest), bad preset.yaml, damaged weights, weights of another architecture.
+        ZooError: Unknown name (with the nearest), bad preset.yaml, damaged weights or weights that are not finite,
+            weights of another architecture, a `.keras` file of another library's model.
 
     Example:
         >>> import keras_genzoo as gz
@@ -55,10 +69,8 @@ def load(name: str | Path, *, weights: PathLike | None = "preset", dtype: DType 
         >>> vae.sample(64, seed=0).shape
         (64, 28, 28, 1)
     """
-    if str(name).endswith(".keras"):
-        for _, record in models.records():
-            resolve(record.model)  # registers the class, which the file names
-        return keras.saving.load_model(name)
+    if isinstance(name, (str, Path)) and str(name).endswith(".keras"):
+        return _load_keras(Path(name).expanduser(), weights, dtype)
     preset = presets.find(name)
     model = build(preset, dtype=dtype)
     if weights == "preset":
@@ -92,10 +104,18 @@ def build(preset: Preset, *, dtype: DType = None) -> Any:
         for part in spec if isinstance(spec, list) else [spec]:
             if part is not None:
                 parts.chosen(kind, part, key=f"model.{key}", origin=file)
+    shape = arguments.get("image_shape")
+    n = math.prod(shape) if shape else 0
+    if n > _MOST_NUMBERS_OF_AN_IMAGE:
+        raise ZooError(
+            f"{file}: `model.image_shape` makes images of {n:,} numbers, {4 * n / 1e9:g} GB each; at most "
+            f"{_MOST_NUMBERS_OF_AN_IMAGE:,} are taken"
+        )
     try:
-        model = cls(**arguments, seed=preset.training.seed, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        raise ZooError(f"{error} ({file}: model)") from error
+        with engine.at_most(_MOST_PARAMETERS):
+            model = cls(**arguments, seed=preset.training.seed, dtype=dtype)
+    except Exception as error:  # Keras and TensorFlow refuse sizes by errors of all types
+        raise ZooError(f"{reason(error)} ({file}: model)") from error
     model.preset = preset
     return model
 
@@ -130,9 +150,12 @@ def compile_model(
         rate = learning_rate(config, path, model.steps_per_update(key))
         try:
             optimizers[key] = optimizer(learning_rate=rate, **options)
-        except (ValueError, TypeError) as error:
-            raise ZooError(f"{preset.file}: `{path}`: {config.name}: {error}") from None
-    model.compile(**optimizers, **compile_args)
+        except Exception as error:  # Keras checks few of an optimizer's options
+            raise ZooError(f"{preset.file}: `{path}`: {config.name}: {reason(error)}") from error
+    try:
+        model.compile(**optimizers, **compile_args)
+    except Exception as error:
+        raise ZooError(f"{preset.file}: `training.optimizers`: {reason(error)}") from error
 
 
 def checked_weights(preset: Preset) -> Path:
@@ -161,22 +184,103 @@ def checked_weights(preset: Preset) -> Path:
 
 
 def load_weights(model: Any, path: PathLike) -> None:
-    """Loads a .weights.h5 file strictly: every variable must be there in its shape.
+    """Loads a .weights.h5 file strictly: every variable must be there in its shape, and every number finite.
 
     Args:
         model: Model whose variables are set.
         path: File to read.
 
     Raises:
-        ZooError: No such file, or weights of another architecture.
+        ZooError: No such file, weights of another architecture, a damaged file, or NaN or infinity in it.
     """
     if not Path(path).is_file():
         raise ZooError(f"`weights` file {str(path)!r} does not exist")
     try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {first_line}") from error
+        if not str(path).endswith(".keras"):  # whose bounds Keras checks
+            _check_extent(model, path)
+        with _strictly():
+            model.load_weights(path)
+    except Exception as error:  # a damaged file is an error of any type in HDF5, h5py or Keras
+        raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {reason(error)}") from error
+    _check_finite(model, path)
+
+
+@contextlib.contextmanager
+def _strictly() -> Iterator[None]:
+    """Context in which weights that are missing are an error: of some, Keras only warns, and leaves fresh ones."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*freshly-initialized weights")
+        yield
+
+
+def _check_extent(model, path):
+    """Refuses an HDF5 file whose arrays are far larger than the model's: HDF5 keeps terabytes of zeros in no space."""
+    held = 0
+
+    def count(_, item):
+        nonlocal held
+        if isinstance(item, h5py.Dataset):
+            held += item.size * item.dtype.itemsize
+
+    with h5py.File(path) as file:
+        file.visititems(count)
+    own = sum(4 * math.prod(variable.shape) for variable in model.variables)
+    if held > _MOST_EXPANSION * own + 1_000_000:
+        raise ZooError(f"it holds {held:,} bytes of numbers, and the model's are {own:,}")
+
+
+def _check_finite(model, path):
+    for variable in model.weights:
+        if "float" in variable.dtype and not np.isfinite(engine.array(variable)).all():
+            raise ZooError(
+                f"{path}: `{variable.path}` holds NaN or infinity: the file is damaged, or its training had failed. "
+                "Retrain it, or fetch it again"
+            )
+
+
+def _load_keras(path: Path, weights: PathLike | None, dtype: DType) -> Any:
+    """The model of a `.keras` file, see `load`."""
+    cls = _class_in(path)
+    try:
+        with engine.at_most(_MOST_PARAMETERS), _strictly():
+            model: Any = keras.saving.load_model(path, safe_mode=True)
+            if weights != "preset" or dtype is not None:
+                config = model.get_config()
+                twin = cls.from_config(config if dtype is None else {**config, "dtype": dtype})
+                if model.compiled:
+                    twin.compile_from_config(model.get_compile_config())
+                if weights == "preset":
+                    twin.set_weights(model.get_weights())
+                model = twin
+    except Exception as error:  # zip, JSON, HDF5, Keras: a damaged file is an error of any type
+        raise ZooError(f"{path} does not hold a {cls.__name__} that loads: {reason(error)}") from error
+    if weights not in ("preset", None):
+        load_weights(model, weights)
+    _check_finite(model, path)
+    return model
+
+
+def _class_in(path: Path) -> Any:
+    """The class of the zoo, or of a user who has registered it, that a `.keras` file names; nothing of it is run."""
+    if not path.is_file():
+        raise ZooError(f"No file {str(path)!r}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > _MOST_CONFIG_BYTES:
+                raise ZooError(f"its configuration has more than {_MOST_CONFIG_BYTES:,} bytes")
+            config = json.loads(archive.read("config.json"))
+        names = {key: str(config.get(key)) for key in ("module", "class_name", "registered_name")}
+    except Exception as error:  # zipfile, zlib and JSON have their own
+        raise ZooError(f"{path} is no `.keras` file: {reason(error)}") from error
+    for _, record in models.records():
+        resolve(record.model)  # registers the class, which the file names
+    cls = keras.saving.get_registered_object(names["registered_name"])
+    if not (isinstance(cls, type) and hasattr(cls, "OPTIMIZERS") and issubclass(cls, keras.Model)):
+        raise ZooError(
+            f"{path} holds a {one_line(names['class_name'], 60)} of {one_line(names['module'], 60)}, which is no model "
+            "of the zoo: keras.saving.load_model reads it, once the code of its own classes is imported"
+        )
+    return cls
 
 
 def save(
@@ -338,9 +442,16 @@ def arrays(
         `(images, labels)`: uint8 images, or float32 in [0, 1], `(n, H, W, C)`; labels `(n,)`, or None.
 
     Raises:
-        ZooError: The model has no preset, or the data set no such split.
+        ZooError: The model has no preset, the data set no such split, or the preset is a stranger's and its data set
+            would be fetched or read from a folder, see `presets.trust`.
     """
-    config = require_preset(model).data
+    preset = require_preset(model)
+    config = preset.data
+    if not preset.is_trusted and (cost := asking.cost(name or config.name, data_dir=data_dir)):
+        raise ZooError(
+            f"The data set {name or config.name!r} would {cost}, and its preset is from elsewhere; allow it by "
+            f"--trust, or in Python by keras_genzoo.presets.trust. Preset: {preset.file}"
+        )
     return data.arrays(
         name or config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize
     )

@@ -108,6 +108,7 @@ TABLE = {  # the first row that matches holds
     # The stages.
     "presets": Room([*BASE, *RECORDS, "files", "parts"], {"yaml", "pydantic"}),
     "data": Room([*BASE, "registry", "data.*"], {"numpy", "tensorflow"}),
+    "data.asking": Room([*BASE, *DATA], {"tensorflow_datasets"}),
     "data.*": Room([*BASE, "data.*"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
     "origin": Room([*BASE, "engine", "presets"], {"numpy"}),
     "zoo": Room([*STORES, *DATA, "origin", "engine"], {"h5py", "keras", "numpy"}),

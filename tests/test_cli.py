@@ -287,3 +287,103 @@ def test_a_closed_pipe_is_no_error():
         shell = f"{sys.executable} -m keras_genzoo.cli {command} | true; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+# === What strangers bring ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sample", "vae_mnist", "-n", "1000000000000"], "-n must be <= 10,000. Received: 1,000,000,000,000"),
+        (["sample", "vae_mnist", "--mixture", "3", "--seed", "-1"], "--seed must be >= 0. Received: -1"),
+        (["sample", "vae_mnist", "--seed", "9" * 30], "--seed must be <= 4,294,967,295"),
+        (["evaluate", "vae_mnist", "--n-samples", "9" * 30], "--n-samples must be <= 1,000,000"),
+        (["evaluate", "vae_mnist", "--n-importance-samples", "9" * 12], "--n-importance-samples must be <= 1,000,000"),
+        (["study", "beta", "--epochs", "9" * 30], "--epochs must be <= 1,000,000"),
+        (["study", "seeds", "--jobs", "9" * 9], "--jobs must be <= 256"),
+        (["study", "seeds", "--seed", "-1"], "--seed must be >= 0"),
+        (["sample", "vae_mnist", "-n", "1", "--out", "x" * 300 + ".png"], "File name too long"),
+        (["export", "vae_mnist", "--out", "x" * 300], "File name too long"),
+        (["info", "./" + "x" * 5000], "No preset in './xxx"),
+        (["info", "x" * 5000], "Unknown preset 'xxx"),
+        (["info", "~nobody/x"], "No preset in '~nobody/x'"),
+        (["info", "\x1b[2J\udce9"], r"Unknown preset '\x1b[2J\udce9'"),
+    ],
+)
+def test_numbers_and_paths_out_of_all_bounds_are_one_line(arguments, complaint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    (line,) = [line for line in err.splitlines() if line.startswith("keras-genzoo: error: ")]
+    assert complaint in line
+    assert len(line) <= 300
+    assert line.isprintable()
+    assert out == ""
+
+
+def test_a_usage_error_is_short_too(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["sample", "vae_mnist", "-n", "1" * 5000])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) <= 300
+    assert line.endswith("(see keras-genzoo sample --help)")
+
+
+CODES = "\x1b]0;owned\x07\x1b[2J\u202e"
+
+
+def test_control_codes_of_strangers_are_shown_and_not_obeyed(tiny_preset, capsys):
+    """Of the description, of a metric's protocol and unit, of an unknown key, of the folder's name."""
+    folder = tiny_preset.with_name("tiny\x1b[2J")
+    tiny_preset.rename(folder)
+    described = PRESET.replace("A tiny VAE for the tests.", json.dumps(CODES))
+    (folder / "preset.yaml").write_text(described)
+    row = {"metric": f"nll{CODES}", "value": 1.0, "n": 3, "unit": CODES, "protocol": CODES}
+    (folder / "metrics.json").write_text(json.dumps({"rows": [row]}))
+    assert cli.main(["info", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    (folder / "preset.yaml").write_text(described.replace("latent_dim", json.dumps(f"latent{CODES}")))
+    assert cli.main(["info", str(folder)]) == 0
+    shown += capsys.readouterr().out
+    (folder / "preset.yaml").write_text(described.replace("family: vae", f"family: {json.dumps(CODES)}"))
+    assert cli.main(["info", str(folder)]) == 2
+    shown += capsys.readouterr().err
+    assert shown.count(r"\x1b") >= 6
+    assert shown.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "cost"),
+    [("cifar10", "fetch 170 MB from www.cs.toronto.edu"), ("folder:/nowhere", "read the folder /nowhere")],
+)
+def test_a_strangers_preset_fetches_and_reads_nothing_unasked(data, cost, tiny_preset, tmp_path, monkeypatch, capsys):
+    """By none of the commands that look at data; `--trust` allows it, and so does having trained it oneself."""
+    import keras_genzoo as gz
+    from keras_genzoo import presets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("KERAS_GENZOO_DATA", raising=False)
+    monkeypatch.setattr(presets, "_TRUSTED", set())
+    reached = []
+    monkeypatch.setattr("keras_genzoo.data.arrays", lambda *names, **_: reached.append(names) or 1 / 0)
+    (tiny_preset / "preset.yaml").write_text(PRESET.replace("mnist, binarize: dynamic", json.dumps(data)))
+    gz.save(gz.load(tiny_preset, weights=None), tmp_path / "theirs")
+    record = json.loads((tmp_path / "theirs" / "weights.json").read_text())
+    own = record["origin"].pop("seal")
+    (tmp_path / "theirs" / "weights.json").write_text(json.dumps(record))
+    assert cli.main(["sample", "./theirs", "-n", "1"]) == 0
+    assert cli.main(["info", "./theirs"]) == 0
+    for command in (["sample", "--mixture", "2"], ["plot"], ["evaluate"], ["export"], ["plot", "--kind", "latent"]):
+        assert cli.main([command[0], "./theirs", *command[1:]]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"'{data}' would {cost}, and its preset is from elsewhere; allow it by --trust" in error
+    assert reached == []
+    (tmp_path / "theirs" / "weights.json").write_text(json.dumps(record | {"origin": {"seal": own}}))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["evaluate", "./theirs"])
+    (tmp_path / "theirs" / "weights.json").write_text(json.dumps(record))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["evaluate", "./theirs", "--trust"])
+    assert len(reached) == 2

@@ -348,7 +348,7 @@ def test_mlp_discriminators_refuse_what_they_cannot_do():
         ({"norm": "batch"}, r"`network.norm` must be 'spectral' or 'none'. Received: 'batch'"),
         ({"maxout": 0}, r"`maxout` must be >= 1. Received: 0"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\). Received: 1.0"),
-        ({"frequencies": -1}, r"`frequencies` must be >= 0. Received: -1"),
+        ({"frequencies": -1}, r"`frequencies` must be in 0..20. Received: -1"),
     ):
         with pytest.raises(ValueError, match=complaint):
             networks.build({"name": "mlp_discriminator", "units": [3], **options}, image_shape=SQUARE)

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -295,3 +296,118 @@ def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(ZooError, match="No space left"):
         evaluation.write(preset, [{"metric": "nll"}])
     assert json.loads((tmp_path / "metrics.json").read_text()) == {}
+
+
+# === Files of strangers ===
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("2020-13-45", r"`model.latent_dim` is of YAML's type timestamp, .* Received: 2020-13-45"),
+        ("2020-01-01", r"`model.latent_dim` is of YAML's type timestamp"),
+        ("0x_", r"`model.latent_dim` is to be of YAML's type int and is not.*Received: 0x_"),
+        ("010", r"`model.latent_dim` is to be of YAML's type int"),  # eight in YAML 1.1, ten in 1.2
+        ("!!int abc", r"`model.latent_dim` is to be of YAML's type int .*Received: abc"),
+        ("!!bool abc", r"`model.latent_dim` is to be of YAML's type bool"),
+        ("!!python/object/apply:os.system [x]", r"YAML's type python/object/apply:os.system, which is not taken"),
+        ("!!set {a, b}", r"YAML's type set, which is not taken"),
+        ("&a [*a]", r"line \d+\): it has the anchor &a, and none is taken"),
+        ("*a", r"line \d+\): it has the alias \*a, and none is taken"),
+        ("[" * 50_000, r"nested more than 20 levels deep"),
+        ("[" * 200_000, r"has more than 100,000 letters"),
+        ("9" * 5000, r"`model.latent_dim` is to be of YAML's type int"),
+        ("1e9", r"`model.latent_dim` must be <= 100,000,000: networks of such sizes fit into no memory"),
+        ("1000000000", r"`model.latent_dim` must be <= 100,000,000"),
+        (f"[{', '.join('1' * 1000)}]", r"`model.latent_dim` has 1,000 entries, .* at most 256"),
+        ("{1: 2}", r"the keys of `model.latent_dim` must be text. Received: 1"),
+        ("{a: 1, a: 2}", r"the key 'a' of `model.latent_dim` stands there twice"),
+        ("\x1b[2J", r"is not YAML: unacceptable character #x001b"),
+    ],
+)
+def test_a_strangers_value_is_refused_by_its_key_in_one_line(value, complaint):
+    with pytest.raises(ZooError, match=complaint) as error:
+        presets.parse(vae_text(it=("latent_dim: 40", f"latent_dim: {value}")), origin="theirs.yaml")
+    message = str(error.value)
+    assert message.startswith("theirs.yaml")
+    assert message.isprintable()
+    assert len(message) <= 300
+
+
+def test_nine_laughs_in_nine_lines_cost_nothing():
+    start = time.perf_counter()
+    with pytest.raises(ZooError, match=r"anchor &a, and none is taken"):
+        presets.parse(LAUGHS, origin="laughs")
+    assert time.perf_counter() - start < 1  # 0.001 s; with aliases they are gigabytes
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("é" * 60_000, "more than"), (b"\xff\xfe", "not UTF-8")])
+def test_a_file_is_read_up_to_its_bound(text, complaint, tmp_path):
+    (tmp_path / "preset.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ZooError, match=complaint):
+        presets.find(tmp_path)
+
+
+def test_what_is_written_has_no_alias():
+    """A list that stands twice in a configuration would be an alias, which `find` refuses."""
+    preset = presets.parse(vae_text(), origin="test")
+    units = [8, 8]
+    shared = preset.with_updates(model={**preset.model, "a": units, "b": units})
+    assert presets.parse(presets.dump(shared), origin="dump") == shared
+
+
+ROW = {"metric": "nll", "value": 1.0, "n": 3, "unit": "nats", "protocol": "p"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        *((file, b"\xff\xfe", "is not JSON") for file in ("weights.json", "metrics.json", "history.json")),
+        *((file, b"1", "must hold a") for file in ("weights.json", "metrics.json", "history.json")),
+        *((file, b"[" * 100_000, "is not JSON") for file in ("weights.json", "metrics.json", "history.json")),
+        *((file, b"1" * 5000, "is not JSON") for file in ("weights.json", "metrics.json", "history.json")),
+        ("weights.json", b"[]", "must hold a mapping. Received: "),
+        ("weights.json", b'{"bytes": "many"}', "`bytes` must be an integer. Received: 'many'"),
+        ("weights.json", b'{"origin": 3}', "`origin` must be a mapping"),
+        ("metrics.json", b"{}", "key `rows` is missing"),
+        ("metrics.json", b'{"rows": null}', "`rows` must be a list. Received: None"),
+        ("metrics.json", b'{"rows": [{"metric": 3}]}', r"`rows.0.metric` must be text|`rows.0.value` is missing"),
+        ("metrics.json", json.dumps({"rows": [{**ROW, "metric": ""}]}).encode(), "`rows.0.metric`"),
+        ("history.json", b"{}", "must hold a list"),
+        ("history.json", b'[{"loss": null}]', "`epochs.0.loss` must be a number"),
+        ("history.json", b'[{"loss": 1}, {"kl": 1}]', "`epochs` .*epoch 2 lacks 'loss'"),
+        ("history.json", b"[{}]", "`epochs.0`"),
+        ("history.json", b'[{"loss": "low"}]', "`epochs.0.loss` must be a number"),
+    ],
+)
+def test_a_record_of_something_else_is_named(file, content, complaint, tmp_path):
+    (tmp_path / "preset.yaml").write_text(vae_text())
+    (tmp_path / file).write_bytes(content)
+    preset = presets.find(tmp_path)
+    with pytest.raises(ZooError, match=complaint) as error:
+        preset.record(file)
+    assert str(error.value).startswith(str(tmp_path / file))
+
+
+def test_a_key_of_the_users_seals_what_they_have_trained(tmp_path, monkeypatch):
+    """Another user's seal, other data, or no key: the preset is from elsewhere."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "preset.yaml").write_text(vae_text())
+    preset = presets.find(tmp_path / "p")
+    assert presets.find("vae_mnist").is_trusted
+    assert not preset.is_trusted
+    (tmp_path / "p" / "weights.json").write_text(json.dumps({"origin": {"seal": preset.seal()}}))
+    assert preset.is_trusted
+    assert (tmp_path / "mine" / "keras_genzoo" / "key").stat().st_mode & 0o777 == 0o600
+    assert not preset.with_updates(data={"name": "cifar10"}).is_trusted
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "yours"))
+    assert not preset.is_trusted
+    assert preset.seal() != preset.record(presets.WEIGHTS_RECORD)["origin"]["seal"]
+    assert not preset.is_trusted
+    presets.trust(tmp_path / "p")
+    assert preset.is_trusted

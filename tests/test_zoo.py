@@ -262,3 +262,148 @@ def test_weights_record(saved):
     # by hand: 784*16+16 + 2*(16*4+4) + 4*16+16 + 16*784+784
     assert record["parameters"] == 12_560 + 136 + 80 + 13_328 == zoo.parameter_count(model)
     assert set(record["origin"]["versions"]) == {"keras_genzoo", "keras", "tensorflow"}
+
+
+# === Weights and files of strangers ===
+
+
+def with_right_hash(folder):
+    """The weights file of a folder as it stands, its record made right."""
+    file = folder / "model.weights.h5"
+    record = json.loads((folder / "weights.json").read_text())
+    record |= {"bytes": file.stat().st_size, "sha256": files.sha256(file)}
+    (folder / "weights.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(saved, value, tmp_path):
+    """By every way to load them: of a preset, of a file, of a `.keras` file."""
+    folder, model = saved
+    kernel = model.encoder.get_layer("hidden_0").kernel
+    broken = kernel.numpy()
+    broken[3, 5] = value
+    kernel.assign(broken)
+    model.save_weights(tmp_path / "broken.weights.h5")
+    model.save(tmp_path / "broken.keras")
+    complaint = r"broken.*: `.*hidden_0/kernel` holds NaN or infinity"
+    with pytest.raises(ZooError, match=complaint):
+        gz.load(folder, weights=tmp_path / "broken.weights.h5")
+    with pytest.raises(ZooError, match=complaint):
+        gz.load(tmp_path / "broken.keras")
+    (folder / "model.weights.h5").write_bytes((tmp_path / "broken.weights.h5").read_bytes())
+    with_right_hash(folder)
+    with pytest.raises(ZooError, match=r"hidden_0/kernel` holds NaN or infinity"):
+        gz.load(folder)
+
+
+def test_weights_that_are_missing_are_an_error_and_no_warning(saved):
+    """Of a group inside a container Keras only warns, and leaves what the constructor drew."""
+    import h5py
+
+    folder, _ = saved
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        file["encoder"].move("layers", "layerz")
+    with_right_hash(folder)
+    with pytest.raises(ZooError, match="does not hold the weights of this VAE"):
+        gz.load(folder)
+
+
+def test_arrays_without_end_take_no_memory(saved):
+    import h5py
+
+    folder, _ = saved
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        file.create_dataset(
+            "more", shape=(10**6, 10**6), dtype="float32", chunks=(1000, 1000)
+        )  # 4 TB of zeros, unwritten
+    with_right_hash(folder)
+    with pytest.raises(ZooError, match=r"it holds 4,0.* bytes of numbers, and the model's are "):
+        gz.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("latent_dim: 4", "latent_dim: 100000000"),
+        ("units: [16]", "units: [30000, 30000]"),
+        ("latent_dim: 4", "latent_dim: 4\n  image_shape: [8000, 8000, 1]"),
+        ("latent_dim: 4", "latent_dim: 4\n  n_classes: 90000000"),
+        ("latent_dim: 4", "latent_dim: 4\n  prior: {name: vamp, n_components: 90000000}"),
+        ("latent_dim: 4", "latent_dim: 4\n  prior: {name: realnvp, n_layers: 90000000}"),
+        ("latent_dim: 4", "latent_dim: 4\n  prior: {name: hierarchical, top_dim: 2, units: [90000000]}"),
+    ],
+)
+def test_sizes_are_refused_with_the_reason_before_they_take_memory(preset, old, new):
+    import resource
+
+    (preset.folder / "preset.yaml").write_text(PRESET.replace(old, new))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ZooError, match=r"more than 250,000,000 parameters, 1 GB|at most 50,000,000|in 1..256"):
+        gz.load(preset.folder, weights=None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1.5e6  # kB; the least of them would be 3.6 GB
+
+
+def test_a_keras_file_takes_weights_and_dtype(saved, tmp_path):
+    folder, model = saved
+    model.encoder.trainable = False
+    model.save(tmp_path / "vae.keras")
+    same = gz.load(tmp_path / "vae.keras")
+    mixed = gz.load(tmp_path / "vae.keras", dtype="mixed_float16")
+    fresh = gz.load(str(tmp_path / "vae.keras"), weights=None)
+    given = gz.load(tmp_path / "vae.keras", weights=folder / "model.weights.h5", dtype="mixed_bfloat16")
+    assert [m.dtype_policy.name for m in (same, mixed, fresh, given)] == [
+        *("float32", "mixed_float16", "float32", "mixed_bfloat16")
+    ]
+    for other in (mixed, given):
+        for a, b in zip(other.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert other.encoder.trainable == same.encoder.trainable
+    assert any(np.any(a != b) for a, b in zip(fresh.get_weights(), model.get_weights(), strict=True))
+    assert mixed.compiled
+    assert fresh.compiled
+    with pytest.raises(ZooError, match=r"'none.weights.h5' does not exist"):
+        gz.load(tmp_path / "vae.keras", weights="none.weights.h5")
+
+
+def test_a_foreign_keras_file_is_refused_by_what_it_is(tmp_path):
+    import keras
+
+    foreign = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
+    foreign.save(tmp_path / "foreign.keras")
+    with pytest.raises(ZooError, match=r"foreign.keras holds a Sequential of keras, which is no model of the zoo"):
+        gz.load(tmp_path / "foreign.keras")
+    with pytest.raises(ZooError, match=r"No file '.*nowhere.keras'"):
+        gz.load(tmp_path / "nowhere.keras")
+    with pytest.raises(ZooError, match=r"No file 'hf:/"):  # no door to a network
+        gz.load("hf://someone/model.keras")
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "config", "weights", "huge"])
+def test_a_damaged_keras_file_is_one_line(saved, damage, tmp_path):
+    import zipfile
+
+    _, model = saved
+    path = tmp_path / "vae.keras"
+    model.save(path)
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "text":
+        path.write_text("not a zip file")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        if damage == "config":
+            parts["config.json"] = b"[" * 100_000
+        elif damage == "weights":
+            parts["model.weights.h5"] = parts["model.weights.h5"][:3000]
+        else:
+            config = json.loads(parts["config.json"])
+            config["config"]["latent_dim"] = 10**9
+            parts["config.json"] = json.dumps(config).encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+    with pytest.raises(ZooError, match=r"vae.keras (is no `.keras` file|does not hold a VAE that loads): ") as error:
+        gz.load(path)
+    assert len(str(error.value).replace(str(tmp_path), "")) <= 300
