@@ -206,6 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dtype", choices=choices.DTYPES, help="precision policy (default: float32)")
 
     sub = command(_evaluate, "evaluate", "Measure a preset on test images by its protocol.", data=True, as_json=True)
+    sub.add_argument("--data", metavar="DATA", help="data in place of the preset's: folder:PATH, or a data set's name")
+    sub.add_argument(
+        "--judge",
+        metavar="JUDGE",
+        help="network whose features judge samples: a .keras file, a SavedModel folder, or a preset that classifies "
+        "(default: the zoo's for its data; of other data principal components of pixels)",
+    )
     sub.add_argument("--n-images", type=int, help="use only the first test images (default: all)")
     sub.add_argument(
         "--n-importance-samples", type=int, help="draws per image of the likelihood (default: the preset's)"
@@ -237,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--format", choices=choices.FORMATS, default=choices.FORMATS[0], help=f"default: {choices.FORMATS[0]}"
     )
+    sub.add_argument("--data", metavar="DATA", help="data in place of the preset's, for the check")
+    sub.add_argument("--name", help="name in the files' names (default: the preset's)")
     sub.add_argument(
         "--quantize", choices=[name for name in choices.QUANTIZATIONS if name], help="LiteRT only (default: float32)"
     )
@@ -402,12 +411,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.write:
         from keras_genzoo import presets
 
+        if arguments.data:
+            raise ZooError("--write stores numbers of the preset's own data. Received: --data besides")
         files.try_to_write_file(presets.find(arguments.preset).folder / presets.METRICS_FILE)
     model = loaded(arguments.preset)
     from keras_genzoo import evaluation
 
     rows = evaluation.evaluate(
         model,
+        data=arguments.data,
+        judge=arguments.judge,
         data_dir=arguments.data_dir,
         n_images=arguments.n_images,
         n_importance_samples=arguments.n_importance_samples,
@@ -447,7 +460,13 @@ def _export(arguments: argparse.Namespace) -> None:
 
     with native_logs_hidden(), working("Exporting and checking"):
         path = exporting.export(
-            model, arguments.out, format=arguments.format, quantize=arguments.quantize, data_dir=arguments.data_dir
+            model,
+            arguments.out,
+            format=arguments.format,
+            quantize=arguments.quantize,
+            name=arguments.name,
+            data=arguments.data,
+            data_dir=arguments.data_dir,
         )
     _say(path)
 

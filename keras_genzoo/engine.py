@@ -166,6 +166,24 @@ def has_shape(x: Tensor, expected: Sequence[int]) -> Tensor:
     )
 
 
+def saved_function(path: Any) -> Callable[[Any], Any]:
+    """The function of a SavedModel that serves: from the value of its first input to its outputs by name.
+
+    Args:
+        path: Folder of the SavedModel.
+    """
+    loaded = tf.saved_model.load(str(path))
+    signatures = loaded.signatures
+    served = signatures.get("serving_default") or signatures[next(iter(signatures))]
+    (name, spec), *_ = served.structured_input_signature[1].items()
+
+    def call(value):
+        return served(**{name: tf.cast(value, spec.dtype)})
+
+    call.loaded = loaded  # whose variables would go with it
+    return call
+
+
 def replicas() -> int:
     """The number of devices that train in step, each on its share of a batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync

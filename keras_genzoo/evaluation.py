@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_genzoo import data, engine, files, models, origin, presets, zoo
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import MissingDataError, ZooError
 from keras_genzoo.presets import EvaluationConfig, Preset
 
 _LEAST_SAMPLES = 2  # generated images that can be judged: one has no covariance
@@ -20,6 +21,10 @@ BUNDLED_PART = "bundled part of test"  # `split` of a row measured on the few te
 def evaluate(
     model: Any,
     *,
+    name: str | None = None,
+    data: Any = None,
+    judge: Any = None,
+    protocol: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     n_images: int | None = None,
     n_importance_samples: int | None = None,
@@ -30,7 +35,15 @@ def evaluate(
     """Measures a model on the test split with its preset's protocol.
 
     Args:
-        model: Name or path of a preset, or a model from `load`, trained on or not.
+        model: Name or path of a preset, or a model: from `load`, built by hand, read from a `.keras` file or copied.
+        name: Name of the model in messages; None: its preset's, or its own.
+        data: Data in place of the preset's: the name of a data set, a dict of `name` and the other arguments of
+            `data.load`; images `(n, H, W, C)`, or `(images, labels)`, to measure on; or a dict of these by split,
+            `{"train": ..., "test": ...}`, as some numbers need training images. A model built by hand needs one.
+        judge: Judge of samples: a `keras.Model` from images to features, the path of a `.keras` file or a SavedModel,
+            or the name of a preset that classifies. None: the zoo's for its data; of other data the principal
+            components of pixels.
+        protocol: Keys of the preset's section `evaluation` and their values, such as `{"seed": 1}`.
         data_dir: Folder of data sets, see `data.load`.
         n_images: Number of test images, the first ones; None: all.
         n_importance_samples: Draws per image of the likelihood estimate; None: the preset's.
@@ -43,7 +56,7 @@ def evaluate(
         number that takes more images than there are, or is not finite, is left out, and a warning says so.
 
     Raises:
-        ZooError: A count below 1, a model without a preset, or nothing to measure.
+        ZooError: A count below 1, a bad argument, a model without data, or nothing to measure.
 
     Example:
         >>> import keras_genzoo as gz
@@ -62,18 +75,20 @@ def evaluate(
         if value is not None and value < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
     start = time.monotonic()
-    preset = zoo.require_preset(model)
-    protocol = preset.evaluation.model_copy(update={key: value for key, value in counts.items() if value is not None})
+    preset = zoo.described(model, name=name, data=data, protocol=protocol)
+    counted = preset.evaluation.model_copy(update={key: value for key, value in counts.items() if value is not None})
     measures = models.asked(preset.family, "measures") or []
-    pixels, labels = zoo.arrays(model, "test", data_dir=data_dir)
-    test = Test(preset, pixels, labels, protocol, n_images, data_dir, verbose)
+    pixels, labels = zoo.arrays(model, "test", data_dir=data_dir, preset=preset)
+    if model.is_conditional and labels is None:
+        raise ZooError(f"{preset.name} takes labels, and the test images of {preset.data.name} have none")
+    test = Test(preset, pixels, labels, counted, n_images, data_dir, verbose, judge=judge)
     with engine.whole_float32():
         rows = [row for measure in measures for row in measure(model, test) if test.is_finite(row)]
     if not rows and test.left_out:
         raise ZooError(f"There is nothing left to measure: {'; '.join(test.left_out)}")
     if not rows:
-        raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}: no judge knows it")
-    rows.sort(key=lambda row: row["metric"] != protocol.metric)
+        raise ZooError(f"There is nothing to measure a {preset.family} by on {preset.data.name}")
+    rows.sort(key=lambda row: row["metric"] != counted.metric)
     commit = origin.commit()
     return Rows([{**row, "commit": commit} for row in rows], seconds=time.monotonic() - start + test.seconds_before)
 
@@ -132,6 +147,7 @@ class Test:
         n_images: Number of test images that the user has asked for; None: all.
         data_dir: Folder of data sets, see `data.load`.
         verbose: Whether progress is shown.
+        judge: Judge of samples that the user has given, see `judges.features`; None: none.
 
     Raises:
         ZooError: A single sample to judge.
@@ -152,12 +168,14 @@ class Test:
         n_images: int | None,
         data_dir: str | Path | None,
         verbose: bool,
+        *,
+        judge: Any = None,
     ):
         if protocol.n_samples < _LEAST_SAMPLES:  # as the schema of preset.yaml has it
             raise ZooError(f"`n_samples` must be an integer n >= {_LEAST_SAMPLES}. Received: {protocol.n_samples}")
         self.preset, self.protocol = preset, protocol
         self.pixels, self.labels = pixels[:n_images], None if labels is None else labels[:n_images]
-        self.n_images, self.data_dir, self.verbose = n_images, data_dir, verbose
+        self.n_images, self.data_dir, self.verbose, self.judge = n_images, data_dir, verbose, judge
         self.left_out: list[str] = []
         self.seconds_before = 0.0
 
@@ -165,6 +183,23 @@ class Test:
     def images(self) -> np.ndarray:
         """Test images as the preset's model takes them: binarised with the protocol's seed where the preset says so."""
         return self.as_seen(self.pixels)
+
+    def train_arrays(self, model: Any, what: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The training images and labels, for numbers that are not of the test images alone.
+
+        Args:
+            model: The model.
+            what: Names of the metrics that need them.
+
+        Returns:
+            `(images, labels)`, see `data.arrays`; None where a user has given test images alone, and the metrics are
+            left out.
+        """
+        try:
+            return zoo.arrays(model, "train", data_dir=self.data_dir, preset=self.preset)
+        except MissingDataError as error:
+            self.leave_out(f"{what}: {error}")
+            return None, None
 
     def as_seen(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 images `(n, H, W, C)` as the preset's model takes them."""

@@ -5,6 +5,7 @@ The module is called `exporting`, because `keras_genzoo.export` is the function.
 
 import functools
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,14 +18,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo import data, engine, files, models, origin, zoo
+from keras_genzoo import data as _data
+from keras_genzoo import engine, files, models, origin, zoo
 from keras_genzoo.choices import FORMATS, QUANTIZATIONS
 from keras_genzoo.errors import ZooError
+from keras_genzoo.presets import Preset
 from keras_genzoo.typing import PathLike
 
 _CHECKED = 64  # number of images that the export is compared with Keras on
 _CALIBRATION = 256  # number of training images that set the ranges of int8
 _LITERT_PROCESS = Path(__file__).with_name("litert_process.py")
+_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _SEEDS = {"test": 0, "train": 1}  # seed of the codes beside the images of each split
 
 # Largest error allowed, as a share of the range of Keras' output. The error of float formats is that of the worst
@@ -40,6 +44,8 @@ def export(
     *,
     format: str = "saved_model",
     quantize: str | None = None,
+    name: str | None = None,
+    data: Any = None,
     data_dir: str | Path | None = None,
 ) -> Path:
     """Exports a model's endpoints for use without keras_genzoo, and checks that they agree with Keras.
@@ -49,12 +55,15 @@ def export(
     signature per endpoint. It has no random op: noise is an input.
 
     Args:
-        model: Name or path of a preset, or a model from `load`. Its float32 twin is exported, under any policy.
+        model: Name or path of a preset, or a model: from `load`, built by hand, read from a `.keras` file or copied. Its
+            float32 twin is exported, under any policy.
         out: Folder to write `NAME_saved_model/` or `NAME[_float16|_int8].tflite` into, and beside it a report
             `*.export.json` with bytes, SHA-256, ops and the measured agreement. All are written aside, then renamed.
         format: "saved_model" or "litert".
         quantize: Precision of a LiteRT file: None for float32, "float16" for weights of 16 bits, "int8" for weights and
             activations of 8 bits, calibrated on training images. Inputs and outputs stay float32.
+        name: Name in the files' names; None: the preset's, or the model's where it was built by hand.
+        data: Data in place of the preset's, see `evaluate`. A model built by hand needs one, where it takes images.
         data_dir: Folder of data sets, see `data.load`. The check takes test images of the preset's data; int8 also
             takes training images.
 
@@ -62,8 +71,8 @@ def export(
         The path of the SavedModel folder or of the .tflite file.
 
     Raises:
-        ZooError: Unknown format or quantization, a model without a preset, a folder that cannot be written, or an
-            export that disagrees with Keras by more than its tolerance.
+        ZooError: Unknown format or quantization, a bad name, a model without data, a folder that cannot be written, or
+            an export that disagrees with Keras by more than its tolerance.
 
     Example:
         >>> import tempfile
@@ -71,7 +80,7 @@ def export(
         >>> gz.export("ae2d_mnist", tempfile.mkdtemp(), format="litert", quantize="float16").name
         'ae2d_mnist_float16.tflite'
     """
-    return export_all(model, out, [(format, quantize)], data_dir=data_dir)[0]
+    return export_all(model, out, [(format, quantize)], name=name, data=data, data_dir=data_dir)[0]
 
 
 def export_all(
@@ -79,6 +88,8 @@ def export_all(
     out: PathLike,
     variants: Sequence[tuple[str, str | None]],
     *,
+    name: str | None = None,
+    data: Any = None,
     data_dir: str | Path | None = None,
 ) -> list[Path]:
     """Exports a model in several formats, as `export` does in one: they share the graph and Keras' own outputs.
@@ -87,6 +98,7 @@ def export_all(
         model: Name or path of a preset, or a model from `load`.
         out: Folder to write into.
         variants: Pairs of `format` and `quantize`, see `export`.
+        name, data: See `export`.
         data_dir: Folder of data sets, see `data.load`.
 
     Returns:
@@ -111,7 +123,10 @@ def export_all(
             raise ZooError(f"`quantize` needs format='litert'. Received: format={format!r}, quantize={quantize!r}")
     if not isinstance(model, keras.Model):
         model = zoo.load(model)
-    name = zoo.require_preset(model).name
+    preset = zoo.described(model, name=name, data=data)
+    name = preset.name
+    if not _NAME.fullmatch(name):
+        raise ZooError(f"`name` must be letters, digits, '.', '_' and '-'. Received: {name!r}")
     out = Path(out).expanduser().resolve()
     targets = [
         out
@@ -122,7 +137,7 @@ def export_all(
         if target.is_dir() and not (target / "saved_model.pb").is_file():
             raise ZooError(f"{target} exists and is not a SavedModel; give another folder")
     with files.folder_within(out) as aside:
-        source = _Source(model, aside / "graph", data_dir)
+        source = _Source(model, preset, name, aside / "graph", data_dir)
         for target, (format, quantize) in zip(targets, variants, strict=True):
             _export(source, aside, target, format, quantize)
     return targets
@@ -133,10 +148,13 @@ class _Source:
 
     Attributes:
         model, twin: The model, and its twin in float32.
+        preset: Preset that says what the model and its data are.
+        name: Name of the export.
     """
 
-    def __init__(self, model: Any, graph: Path, data_dir: str | Path | None):
+    def __init__(self, model: Any, preset: Preset, name: str, graph: Path, data_dir: str | Path | None):
         self.model, self.twin, self.data_dir, self._graph = model, _float32_twin(model), data_dir, graph
+        self.preset, self.name = preset, name
 
     @functools.cached_property
     def endpoints(self) -> dict[str, keras.Model]:
@@ -176,7 +194,7 @@ def _export(source: _Source, aside: Path, target: Path, format: str, quantize: s
         path.write_bytes(_convert(source.graph, list(source.endpoints), quantize, calibration))
         outputs, ops_used = _run_by_litert(path, source.examples)
     report = {
-        "preset": source.model.preset.name,
+        "preset": source.name,
         "format": format,
         "quantize": quantize,
         "file": target.name,
@@ -207,14 +225,15 @@ def _example_inputs(source: _Source, split: str, count: int) -> dict[str, _Array
     Codes are draws of N(0, I) where the model samples, as a user's would be; else the codes of the images.
     """
     model, twin, endpoints = source.model, source.twin, source.endpoints
-    contract = models.asked(model.preset.family, "contract")(twin)
+    preset = source.preset
+    contract = models.asked(preset.family, "contract")(twin)
     kinds = {name: value.kind for endpoint in contract.values() for name, value in endpoint.inputs.items()}
     values = {}
     if {"images", "classes"} & set(kinds.values()):
-        names = models.asked(model.preset.family, "hooks")(model.preset).data_names
-        splits = [zoo.arrays(model, split, name=name, data_dir=source.data_dir) for name in names]
+        names = models.asked(preset.family, "hooks")(preset).data_names
+        splits = [zoo.arrays(model, split, name=name, data_dir=source.data_dir, preset=preset) for name in names]
         images = np.concatenate([pixels[: count // len(names)] for pixels, _ in splits])  # equal parts of each data set
-        by_kind = {"images": data.as_seen(images, binarize=model.preset.data.binarize)}
+        by_kind = {"images": _data.as_seen(images, binarize=preset.data.binarize)}
         labels = splits[0][1]
         if "classes" in kinds.values() and labels is not None:
             by_kind["classes"] = labels[:count].astype("int32")
@@ -240,7 +259,7 @@ def _write_saved_model(source: _Source, path: Path, *, sampling: bool) -> None:
     module.weights = [variable.value for endpoint in endpoints.values() for variable in endpoint.weights]
     for name, endpoint in endpoints.items():
         specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in endpoint.inputs]
-        setattr(module, name, tf.function(_caller(endpoint, refusing_empty=sampling), input_signature=specs))
+        setattr(module, name, tf.function(_caller(endpoint, refusing_bad=sampling), input_signature=specs))
     if sampling and source.twin.can("sample"):
         decode: Any = endpoints.get("generate") or endpoints.get("decode")
         specs = [tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")]
@@ -255,16 +274,21 @@ def _write_saved_model(source: _Source, path: Path, *, sampling: bool) -> None:
         raise files.cannot_write(path, str(error.message).rpartition("; ")[2].partition(" [Op:")[0]) from None
 
 
-def _caller(endpoint: Any, *, refusing_empty: bool) -> Callable:
+def _caller(endpoint: Any, *, refusing_bad: bool) -> Callable:
     """The endpoint as a function of its tensors in turn.
 
-    With `refusing_empty` an empty batch is an error: oneDNN's convolutions return wrong shapes for it.
+    With `refusing_bad` an empty batch is an error, for which oneDNN's convolutions return wrong shapes, and NaN.
     """
 
     def call(*tensors):
-        checks = (
-            [tf.debugging.assert_positive(tf.shape(tensors[0])[0], message="empty batch")] if refusing_empty else []
-        )
+        checks = []
+        if refusing_bad:
+            checks = [tf.debugging.assert_positive(tf.shape(tensors[0])[0], message="empty batch")]
+            checks += [
+                tf.debugging.assert_all_finite(tensor, f"`{name}` must be finite. Received: NaN or infinity")
+                for tensor, name in zip(tensors, [one.name for one in endpoint.inputs], strict=True)
+                if tensor.dtype.is_floating
+            ]
         with tf.control_dependencies(checks):
             tensors = [tf.identity(tensor) for tensor in tensors]
         return endpoint(tensors if len(tensors) > 1 else tensors[0])

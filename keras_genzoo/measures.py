@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from keras_genzoo import data, judges, metrics, zoo
+from keras_genzoo import data, engine, judges, losses, metrics
 from keras_genzoo.evaluation import Test
 from keras_genzoo.progress import working
 
 _LEAST_PROBED = 100  # number of training images that probes need
 _LEAST_ACTIVITY = 1e-3  # share of the test images below which a unit is silent
 _LEAST_SPREAD = 2  # number of images that have a covariance
+_LEAST_SSIM_SIDE = 11  # pixels, the window of SSIM
+_AT_ONCE = 256  # images whose SSIM is computed at once
 _N_NEIGHBOURS = 5  # neighbours of an image in precision and recall
 # Results of probes on pixels and on PCA, which are the same for every preset of a data set and a size.
 _BASELINES: dict[tuple, Any] = {}
 
 
 def reconstruction(model: Any, test: Test) -> list[dict]:
-    """Squared error and PSNR of reconstructions, beside PCA of the code's size.
+    """Squared error and PSNR of reconstructions, and SSIM of images of one's own, beside PCA of the code's size.
 
     Args:
         model: A model that reconstructs.
@@ -29,19 +31,35 @@ def reconstruction(model: Any, test: Test) -> list[dict]:
         Rows of metrics.json.
     """
     images = test.images
-    reconstructions = model.reconstruct(images)
+    labels = (test.labels,) if model.is_conditional else ()
+    reconstructions = model.reconstruct(images, *labels)
     squared_error = np.sum((images - reconstructions).astype("float64") ** 2, axis=(1, 2, 3))
-    train = data.to_unit(zoo.arrays(model, "train", data_dir=test.data_dir)[0])
     rows = [
         test.row("squared_error", squared_error.mean(), "per image", "sum over dimensions of (x - r)^2, x in [0, 1]"),
         test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
     ]
-    d = model.latent_dim
+    if not judges.knows(test.preset.data.name) and min(images.shape[1:3]) >= _LEAST_SSIM_SIDE:
+        rows.append(test.row("ssim", _ssim(images, reconstructions), "", "mean over images, windows of 11 pixels"))
+    pixels = test.train_arrays(model, "pca_squared_error")[0]
+    if pixels is None:
+        return rows
+    train, d = data.to_unit(pixels), model.latent_dim
     if d < train[0].size:  # else PCA has no error
         value = metrics.pca_squared_error(train, images, n_components=d)
         protocol = f"PCA with {d} components fitted on the training images: the linear code of that size"
         rows.append(test.row("pca_squared_error", value, "per image", protocol))
     return rows
+
+
+def _ssim(images, reconstructions):
+    """The mean structural similarity over images, in parts that memory holds."""
+    parts = [
+        engine.array(
+            losses.structural_similarity(images[i : i + _AT_ONCE], reconstruction=reconstructions[i : i + _AT_ONCE])
+        )
+        for i in range(0, len(images), _AT_ONCE)
+    ]
+    return np.concatenate(parts).mean()
 
 
 def probes(model: Any, test: Test) -> list[dict]:
@@ -59,8 +77,10 @@ def probes(model: Any, test: Test) -> list[dict]:
     if not metrics.scikit_learn_is_here():
         warnings.warn("The codes were not probed: pip install 'keras-genzoo[probes]'", stacklevel=2)
         return []
-    pixels, labels = zoo.arrays(model, "train", data_dir=test.data_dir)
+    pixels, labels = test.train_arrays(model, "the probes")
     n = test.protocol.n_probe_images
+    if pixels is None:
+        return []
     if labels is None or min(n, len(pixels)) < _LEAST_PROBED or len(np.unique(labels[:n])) < 2:
         test.leave_out(
             f"probes of the codes: they take {_LEAST_PROBED} training images of two classes (`n_probe_images`)"
@@ -120,20 +140,24 @@ class Judged:
     Attributes:
         n: Number of samples.
         judge: The classifier.
-        real, train, fake: Features and logits of test images, of training images and of samples.
+        real, train, fake: Features of test images, of training images and of samples, and logits where the judge
+            tells classes; `train` is None without training images.
     """
 
     def __init__(self, model: Any, test: Test):
         self.model, self.test = model, test
         self.n, self.seed = test.protocol.n_samples, test.protocol.seed
-        self.train_pixels = zoo.arrays(model, "train", data_dir=test.data_dir)[0]
-        indices = np.random.default_rng(self.seed).permutation(len(self.train_pixels))[: self.n]
+        self.train_pixels = test.train_arrays(model, "frechet_distance_floor and the like")[0]
         with working(f"judging {self.n} samples", verbose=test.verbose):
-            self.judge = judges.load(test.preset.data.name)
-            self.real = self.judge.classify(data.to_unit(test.pixels))
-            self.train = self.judge.classify(data.to_unit(self.train_pixels[indices]))
+            real = data.to_unit(test.pixels)
+            self.judge = judges.features(test.judge, test.preset.data.name, real)
+            self.real = self.judge.classify(real)
             self.fake = self.judge.classify(model.sample(self.n, seed=self.seed))
-        self.judged_by = f"features of {judges.signature(self.judge)}, not Inception-FID"
+            self.train = None
+            if self.train_pixels is not None:
+                indices = np.random.default_rng(self.seed).permutation(len(self.train_pixels))[: self.n]
+                self.train = self.judge.classify(data.to_unit(self.train_pixels[indices]))
+        self.judged_by = self.judge.judged_by
 
     @property
     def n_classes(self) -> int:
@@ -187,17 +211,22 @@ class Judged:
         """All rows: distances, neighbours, classes."""
         return [
             *self.distances(self.fake, "", "samples"),
-            *self.distances(self.train, "_floor", "training images"),
+            *(self.distances(self.train, "_floor", "training images") if self.train else ()),
             *self.neighbours(self.fake, "", "samples"),
-            *self.neighbours(self.train, "_of_train", "training images: what to expect of perfect samples"),
+            *(
+                self.neighbours(self.train, "_of_train", "training images: what to expect of perfect samples")
+                if self.train
+                else ()
+            ),
             *self.classes(),
         ]
 
     def classes(self) -> list[dict]:
         """Classes of the samples by the judge; for a conditional model also how often they are the requested ones."""
-        test, n, k, name = self.test, self.n, self.n_classes, self.judge.preset.name
-        if test.labels is None:
+        test, n, name = self.test, self.n, self.judge.name
+        if test.labels is None or "logits" not in self.fake:
             return []
+        k = self.n_classes
         predictions = self.fake["logits"].argmax(1)
         covered = len(np.unique(predictions))
         rows = [test.row("classes_covered", covered, f"of {k}", f"classes {name} sees among the samples", n=n)]
@@ -238,6 +267,8 @@ def samples(model: Any, test: Test) -> list[dict]:
         test: The test.
 
     Returns:
-        Rows of metrics.json; none where the data set has no judge.
+        Rows of metrics.json; none of a data set whose modes are counted.
     """
-    return Judged(model, test).rows() if judges.knows(test.preset.data.name) else []
+    if judges.counts(test.preset.data.name) and test.judge is None:
+        return []
+    return Judged(model, test).rows()

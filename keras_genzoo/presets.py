@@ -31,6 +31,7 @@ METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz
 HISTORY_FILE = "history.json"  # the losses of every epoch of training
 STATE_FILE = "state.json"  # of a partial run, which is beside the folder
 _RECIPES = "recipes"  # folder of CONFIGS with presets that wait for data of the user's own
+_MAY_BE_UNKNOWN = ("epochs", "batch_size")  # keys of a training that are 0, and missing in the file, where not known
 _GROUP = "keras_genzoo.presets"  # group of entry points whose values name packages with preset folders in them
 _UNNAMED = "preset"  # name of a preset without a folder
 _PATHS: list[Path] = []  # folders of preset folders that this process has added
@@ -96,11 +97,11 @@ class OptimizerConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The recipe by which `train` makes the weights."""
+    """The recipe by which `train` makes the weights; of a model that was built and trained by hand, what is known."""
 
-    epochs: parts.Count
-    batch_size: parts.Count
-    optimizers: dict[str, OptimizerConfig]  # optimizer of each argument of the model's compile
+    epochs: parts.Count = 0  # 0: not known, of a model that was built by hand
+    batch_size: parts.Count = 0  # 0: not known
+    optimizers: dict[str, OptimizerConfig]  # optimizer of each argument of the model's compile; none: it is not known
     seed: parts.Natural = 0
     start_from: str | None = None  # preset of the same networks whose weights the training begins with
     steps_per_execution: parts.Count = 1
@@ -110,7 +111,7 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """The counts and the seed of `evaluate`."""
 
-    metric: str  # headline, one of those in metrics.json
+    metric: str | None = None  # headline, one of those in metrics.json; None: the first
     seed: parts.Natural = 0
     n_importance_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1000  # draws per image of a likelihood
     n_samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000  # generated images to judge
@@ -191,6 +192,8 @@ class Preset(Section):
     section: Any = None
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
+    _name: str | None = pydantic.PrivateAttr(default=None)
+    _is_asked: bool = pydantic.PrivateAttr(default=False)  # whether the user has named the data set
 
     @property
     def folder(self) -> Path:
@@ -210,7 +213,7 @@ class Preset(Section):
         That is so of the presets on the search path, of those of `trust`, of those that this user has trained, which
         carry a seal, and of one without a folder.
         """
-        if self._folder is None or self._folder in _TRUSTED:
+        if self._folder is None or self._is_asked or self._folder in _TRUSTED:
             return True
         if any(self._folder.is_relative_to(path.resolve()) for path in search_path()):
             return True
@@ -234,8 +237,8 @@ class Preset(Section):
 
     @property
     def name(self) -> str:
-        """The folder's name, which is the preset's; "preset" where it was parsed from text."""
-        return self._folder.name if self._folder else _UNNAMED
+        """The folder's name, which is the preset's, unless it was given another; "preset" where it has none."""
+        return self._name or (self._folder.name if self._folder else _UNNAMED)
 
     @property
     def file(self) -> str:
@@ -259,6 +262,8 @@ class Preset(Section):
     def content(self) -> dict[str, Any]:
         """The preset as it stands in a file: plain data, the family's section under the family's name."""
         content = self.model_dump(exclude_none=True, exclude={"section"})
+        training = {key: value for key, value in content["training"].items() if value or key not in _MAY_BE_UNKNOWN}
+        content["training"] = training
         if self.section is not None:
             section = self.section.model_dump(exclude_none=True, exclude_defaults=True)
             content |= {self.family: section} if section else {}

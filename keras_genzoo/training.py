@@ -104,6 +104,17 @@ def train(
     for argument, number in (("epochs", epochs), ("checkpoint_every", checkpoint_every)):
         if number is not None and number < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {_short(number)}")
+    known = {
+        "epochs": plan.training.epochs or epochs,
+        "batch_size": plan.training.batch_size,
+        "optimizers": plan.training.optimizers,
+    }
+    unknown = [key for key, value in known.items() if not value]
+    if unknown:
+        raise ZooError(
+            f"{plan.file}: `training` does not say its {', '.join(unknown)}, as of a model that was built by hand; "
+            "give them as arguments, or write them there"
+        )
     family_hooks = models.asked(plan.family, "hooks")
     if data is not None:
         plan = family_hooks.on_data(plan, (data,) if isinstance(data, str) else tuple(data))

@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,21 @@ import h5py
 import keras
 import numpy as np
 
-from keras_genzoo import data, engine, files, models, origin, parts, presets
-from keras_genzoo.data import asking
-from keras_genzoo.errors import ZooError, one_line, reason
+from keras_genzoo import data as _data
+from keras_genzoo import engine, files, models, origin, parts, presets
+from keras_genzoo.data import asking, held
+from keras_genzoo.errors import MissingDataError, ZooError, one_line, reason
 from keras_genzoo.presets import (
     GOLDEN_FILE,
     HISTORY_FILE,
     PRESET_FILE,
     WEIGHTS_FILE,
     WEIGHTS_RECORD,
+    DataConfig,
+    EvaluationConfig,
     OptimizerConfig,
     Preset,
+    TrainingConfig,
 )
 from keras_genzoo.registry import resolve
 from keras_genzoo.typing import DType, PathLike
@@ -136,6 +140,8 @@ def compile_model(
         ZooError: Other optimizers than the model's, an unknown optimizer, or a bad option of one.
     """
     configs = preset.training.optimizers
+    if not configs and not compile_args:
+        return  # a model that was built by hand, whose optimizers are not known: its user compiles it
     if set(configs) != set(model.OPTIMIZERS):
         raise ZooError(
             f"{preset.file}: `training.optimizers` of a {preset.family} must be {sorted(model.OPTIMIZERS)}. "
@@ -287,6 +293,10 @@ def save(
     model: Any,
     path: PathLike,
     *,
+    name: str | None = None,
+    description: str | None = None,
+    data: Any = None,
+    protocol: Mapping[str, Any] | None = None,
     history: list[dict[str, float]] | None = None,
     overwrite: bool = False,
     weights_dtype: str = "float32",
@@ -294,12 +304,21 @@ def save(
 ) -> None:
     """Saves a model as a preset folder, which `load(path)` reads back.
 
+    The model may be one of the zoo's, or one that was built by hand, read from a `.keras` file, or copied. Of the
+    latter the folder says what is known: its networks, its optimizers, and what the arguments say of its data.
+
     Writes preset.yaml, model.weights.h5, weights.json and golden.npz. The folder is written aside and renamed when
     complete: an interrupted save leaves the old one.
 
     Args:
-        model: A model from `load`, or one with a `preset`.
-        path: Folder to write.
+        model: A model of the zoo's classes.
+        path: Folder to write; its name is the preset's.
+        name: Name in the description of a model that was built by hand; None: the folder's.
+        description: Description in preset.yaml; None: the preset's, or one in general words.
+        data: Data set that the model was trained on: its name, such as "folder:PATH"; a dict of `name` and the other
+            arguments of `data.load`, such as `{"name": "mnist", "binarize": "dynamic"}`; or arrays, of which the file
+            keeps a hash. None: that of the preset, if the model has one.
+        protocol: Keys of the section `evaluation`, such as `{"metric": "psnr", "n_samples": 2000}`; None: the preset's.
         history: Losses of every epoch of training, a list of dicts; written as history.json.
         overwrite: Whether a folder that exists is replaced. Its measured numbers and its card are removed: they belong
             to other weights.
@@ -309,7 +328,8 @@ def save(
             still those of the preset's folder keep the record and the history that are there.
 
     Raises:
-        ZooError: The folder exists or cannot be written, the model has no preset, or `weights_dtype` is another.
+        ZooError: The folder exists or cannot be written, the model is of a class that `load` does not make, or an
+            argument is wrong.
 
     Example:
         >>> import pathlib, tempfile
@@ -320,21 +340,21 @@ def save(
         ['golden.npz', 'history.json', 'model.weights.h5', 'preset.yaml', 'weights.json']
     """
     path = files.healed(Path(path).expanduser().resolve())
-    require_preset(model)
+    plan = described(model, name=name or path.name, data=data, description=description, protocol=protocol)
     if weights_dtype not in _WEIGHTS_DTYPES:
         raise ZooError(f"`weights_dtype` must be 'float32' or 'float16'. Received: {weights_dtype!r}")
     if os.path.exists(path) and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
     if os.path.exists(path) and not (path / PRESET_FILE).is_file():
         raise ZooError(f"{path} exists and is no preset folder; give another path")
-    came_from = origin.record(model.preset, dtype=model.dtype_policy.name) | (trained or {})
-    if trained is None and _has_stored_weights(model):
+    came_from = origin.record(plan, dtype=model.dtype_policy.name) | _hash_of_held(plan) | (trained or {})
+    if trained is None and model.preset is not None and _has_stored_weights(model):
         came_from = model.preset.record(WEIGHTS_RECORD).get("origin") or came_from
         history = history or model.preset.record(HISTORY_FILE)
     with files.folder_aside(path) as folder:
-        config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
-        config = {key: value for key, value in config.items() if value != _default(model, key)}
-        preset = model.preset.with_updates(model=config)
+        preset = plan.with_updates(model=_configuration(model))
+        if preset.data.name.startswith(held.PREFIX):  # which ends with the process
+            preset = preset.with_updates(data={"name": held.UNNAMED})
         files.write_text(folder / PRESET_FILE, presets.dump(preset))
         # The file holds no optimizer state, for the twin is not compiled.
         twin = type(model).from_config({**model.get_config(), "dtype": "float32"})
@@ -358,6 +378,94 @@ def save(
         if history:
             epochs = [{key: value and float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
             files.write_json(folder / HISTORY_FILE, epochs, indent=None)
+
+
+def described(
+    model: Any,
+    *,
+    name: str | None = None,
+    data: Any = None,
+    description: str | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Preset:
+    """The preset of a model, with other data and another protocol; a fresh one where the model has none.
+
+    Args:
+        model: A model of the zoo's classes.
+        name: Name of the preset; None: that of its folder, or of the model.
+        data, description, protocol: See `save`.
+
+    Returns:
+        A preset. That of a model that was built by hand has no folder, and claims nothing that is not known.
+
+    Raises:
+        ZooError: The model is of a subclass, or of no family; or an argument is wrong.
+    """
+    family = models.family_of(type(model))
+    if family is None:
+        raise ZooError(
+            f"{type(model).__name__} is no class of the zoo's families: a preset folder would come back as another, and "
+            "its own code would be lost. Save it by model.save('NAME.keras'), or register a family: docs/extending.md"
+        )
+    plan = model.preset or Preset(
+        family=family,
+        description=f"{name or model.name}: a {family} built by hand.",
+        data=DataConfig(name=held.UNNAMED),
+        model=_configuration(model),
+        training=TrainingConfig(optimizers=_optimizers_of(model), seed=model.seed or 0),
+        evaluation=EvaluationConfig(),
+    )
+    plan = plan.model_copy()
+    plan._name = name or (None if model.preset else model.name)
+    if description is not None:
+        plan = plan.model_copy(update={"description": description})
+    if data is not None:
+        config: dict[str, Any] = dict(data) if isinstance(data, Mapping) and "name" in data else {"name": data}
+        if not isinstance(config["name"], str):
+            config = {**config, "name": held.hold(config["name"])}
+        config = {**config, "name": _data.full_name(config["name"])}
+        plan = plan.model_copy(update={"data": parts.validate(DataConfig, config, origin="`data`")})
+        plan._is_asked = True
+    if protocol is not None:
+        merged = {**plan.evaluation.model_dump(), **protocol}
+        plan = plan.model_copy(update={"evaluation": parts.validate(EvaluationConfig, merged, origin="`protocol`")})
+    return plan
+
+
+def _configuration(model):
+    """The section `model` of a model's preset.yaml: the arguments that are not those of every model."""
+    config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
+    return {key: value for key, value in config.items() if value != _default(model, key)}
+
+
+def _optimizers_of(model):
+    """The optimizers of a compiled model as preset.yaml has them; none where one of them cannot be named there."""
+    found = {}
+    if not model.compiled:
+        return found
+    for key in model.OPTIMIZERS:
+        optimizer = getattr(model, key)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        name = type(optimizer).__name__.lower()
+        if parts.names("optimizer").get(name) is not type(optimizer):
+            return {}
+        config, defaults = optimizer.get_config(), type(optimizer)().get_config()
+        options = {k: v for k, v in config.items() if k not in ("name", "learning_rate") and v != defaults.get(k)}
+        rate = float(engine.array(optimizer.learning_rate))
+        found[key] = OptimizerConfig(name=name, learning_rate=float(f"{rate:.6g}"), **options)
+    return found
+
+
+def _hash_of_held(preset):
+    """The entry of weights.json about arrays that were given as data, which the folder does not hold."""
+    name = preset.data.name
+    if not name.startswith(held.PREFIX):
+        return {}
+    splits = {}
+    for split in held.SPLITS:
+        with contextlib.suppress(MissingDataError):
+            splits[split] = origin.data_hash(*_data.arrays(name, split))
+    return {"data": splits}
 
 
 def _has_stored_weights(model: Any) -> bool:
@@ -421,14 +529,19 @@ def require_preset(model: Any) -> Preset:
     preset = getattr(model, "preset", None)
     if preset is None:
         raise ZooError(
-            "The model has no preset. Models of keras_genzoo.load(NAME) have one; for another, set "
-            "model.preset = keras_genzoo.presets.find(NAME)"
+            "The model has no preset: it was built by hand. keras_genzoo.save(model, DIR, data=...) writes one, and "
+            "keras_genzoo.load(DIR) reads it"
         )
     return preset
 
 
 def arrays(
-    model: Any, split: str, *, name: str | None = None, data_dir: str | Path | None = None
+    model: Any,
+    split: str,
+    *,
+    name: str | None = None,
+    data_dir: str | Path | None = None,
+    preset: Preset | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A split of the data set that the model's preset names, in the model's image shape: see `data.arrays`.
 
@@ -437,6 +550,7 @@ def arrays(
         split: "train" or "test".
         name: Name of another data set in its place; None: the preset's.
         data_dir: Folder of data sets, see `data.load`.
+        preset: Preset in place of the model's; None: the model's.
 
     Returns:
         `(images, labels)`: uint8 images, or float32 in [0, 1], `(n, H, W, C)`; labels `(n,)`, or None.
@@ -445,14 +559,14 @@ def arrays(
         ZooError: The model has no preset, the data set no such split, or the preset is a stranger's and its data set
             would be fetched or read from a folder, see `presets.trust`.
     """
-    preset = require_preset(model)
+    preset = preset or require_preset(model)
     config = preset.data
     if not preset.is_trusted and (cost := asking.cost(name or config.name, data_dir=data_dir)):
         raise ZooError(
             f"The data set {name or config.name!r} would {cost}, and its preset is from elsewhere; allow it by "
             f"--trust, or in Python by keras_genzoo.presets.trust. Preset: {preset.file}"
         )
-    return data.arrays(
+    return _data.arrays(
         name or config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize
     )
 

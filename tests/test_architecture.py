@@ -112,10 +112,10 @@ TABLE = {  # the first row that matches holds
     "data.*": Room([*BASE, "data.*"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL"}),
     "origin": Room([*BASE, "engine", "presets"], {"numpy"}),
     "zoo": Room([*STORES, *DATA, "origin", "engine"], {"h5py", "keras", "numpy"}),
-    "judges": Room([*BASE, "presets", "zoo"], set(), no_files=True),
+    "judges": Room([*BASE, *DATA, "engine", "metrics", "presets", "zoo"], {"keras", "numpy"}),
     "training": Room([*ZOO, "models.hooks", "models.vital_signs", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room(ZOO, {"keras", "numpy"}),
-    "measures": Room([*ZOO, "evaluation", "judges", "metrics", "progress"], {"numpy"}, no_files=True),
+    "measures": Room([*ZOO, "evaluation", "judges", "losses", "metrics", "progress"], {"numpy"}, no_files=True),
     "exporting": Room([*ZOO, "progress"], {"keras", "numpy", "tensorflow"}),
     "litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting` runs
     "comparison": Room([*BASE, *RECORDS, "presets"], set()),

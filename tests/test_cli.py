@@ -191,8 +191,8 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeyp
         (["train", "ae_mnist", "--epochs", "9" * 40], "`epochs` must be in 1..1,000,000"),
         (["train", "ae_mnist", "--seed", "-1"], "`training.seed` must be >= 0. Received: -1"),
         (["train", "ae_mnist", "--set", "model.latent=4"], "unknown key `model.latent`. Did you mean latent_dim"),
-        (["study", "beta", "--epochs", "9" * 40], "`epochs` must be in 1..1,000,000"),
-        (["study", "beta", "--seed", "-1"], "`seed` must be in 0..4294967295. Received: -1"),
+        (["study", "beta", "--epochs", "9" * 40], "--epochs must be <= 1,000,000"),
+        (["study", "beta", "--seed", "-1"], "--seed must be >= 0. Received: -1"),
         (["info", "./nowhere"], "No preset in './nowhere'"),
     ],
 )

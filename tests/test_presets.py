@@ -294,7 +294,7 @@ def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     preset = presets.find(tmp_path)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(ZooError, match="No space left"):
-        evaluation.write(preset, [{"metric": "nll"}])
+        evaluation.write(preset, [{"metric": "nll", "split": "test"}])
     assert json.loads((tmp_path / "metrics.json").read_text()) == {}
 
 

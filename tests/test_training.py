@@ -46,7 +46,7 @@ class Stopped(Exception):
 )
 def test_a_resumed_run_ends_with_the_same_weights(text, options, tmp_path, monkeypatch, few_images):
     for name in ("curves", "grid"):  # pictures take longer than these trainings
-        monkeypatch.setattr(f"keras_genzoo.plots.{name}", lambda *_: None)
+        monkeypatch.setattr(f"keras_genzoo.plots.{name}", lambda *_, **__: None)
     preset = preset_of(text.replace("batch_size: 2000", "batch_size: 100"), tmp_path / "preset")
     unbroken = gz.train(preset, tmp_path / "unbroken", **options, verbose=0)
 
@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_named(stopped, tmp_path):
     for i in range(10, len(state) - 1, 97):
         refused("state.json", flipped(state, i), "is (damaged|not JSON)")
     for content in (b'{"epoch": 1', b"[]", b"1", b"\xff\xfe", b'{"rows": null}', b"{}", b""):
-        refused("state.json", content, "is (damaged|not JSON)")
+        refused("state.json", content, "(is damaged|is not JSON|must hold a mapping|key `.*` is missing)")
     (partial / "epoch2.weights.h5").unlink()
     with pytest.raises(ZooError, match=r"Cannot read .*epoch2.weights.h5 \(No such file.*; remove"):
         gz.train(preset, tmp_path / "out", verbose=0)
@@ -278,7 +278,7 @@ def test_options_take_the_place_of_the_presets_own(tmp_path, few_images):
         ({"updates": {"model.latent_dim.x": 4}}, "`model.latent_dim.x`: `model.latent_dim` has no keys"),
         ({"updates": {"model.beta": object()}}, "is no plain data"),
         ({"seed": -1}, "`training.seed` must be >= 0. Received: -1"),
-        ({"seed": 2**32}, "`seed` must be in 0..4294967295"),
+        ({"seed": 2**32}, "`training.seed` must be <= 4,294,967,295"),
         ({"batch_size": 0}, "`training.batch_size` must be >= 1"),
         ({"learning_rate": 0.0}, "learning_rate` must be > 0"),
         ({"learning_rate": float("nan")}, "learning_rate`"),

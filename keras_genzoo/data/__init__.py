@@ -17,12 +17,14 @@ import tensorflow as tf
 
 from keras_genzoo.data import pipeline
 from keras_genzoo.data.folder import PREFIX as FOLDER
+from keras_genzoo.data.held import PREFIX as HELD
+from keras_genzoo.data.held import UNNAMED
 from keras_genzoo.errors import ZooError, did_you_mean
 from keras_genzoo.registry import Registry
 from keras_genzoo.typing import PathLike
 
 _HERE = "keras_genzoo.data"
-_ROOMS = ("bundled", "folder", "made", "pipeline", "rendered", "tfds")
+_ROOMS = ("bundled", "folder", "held", "made", "pipeline", "rendered", "tfds")
 # A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`. Images are uint8, or
 # float32 in [0, 1], `(n, H, W, C)`; labels are int64 `(n,)`, or None. A key that ends with ":" is the start of names.
 SOURCES = Registry(
@@ -36,6 +38,8 @@ SOURCES = Registry(
         "rendered_faces_a": f"{_HERE}.rendered:arrays",
         "rendered_faces_b": f"{_HERE}.rendered:arrays",
         FOLDER: f"{_HERE}.folder:arrays",
+        HELD: f"{_HERE}.held:arrays",
+        UNNAMED: f"{_HERE}.held:nothing",
     },
     group="keras_genzoo.sources",
 )

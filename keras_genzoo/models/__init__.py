@@ -157,6 +157,11 @@ def get(family: str) -> type:
     return resolve(record(family).model)
 
 
+def family_of(cls: type) -> str | None:
+    """The family whose models are of a class; None for a subclass and for any other class."""
+    return next((name for name, found in records() if resolve(found.model) is cls), None)
+
+
 def asked(family: str, field: str) -> Any:
     """The object that a field of a family's record refers to, imported now.
 

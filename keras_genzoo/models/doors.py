@@ -14,6 +14,7 @@ from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.typing import Tensor
 
+_FIT, _EVALUATE = (inspect.signature(function) for function in (keras.Model.fit, keras.Model.evaluate))
 _NEEDS_ONE_OPTIMIZER = ("ReduceLROnPlateau", "LearningRateScheduler", "SwapEMAWeights")  # Keras' callbacks
 
 
@@ -207,7 +208,7 @@ class Doors(keras.Model):
             >>> images = gz.data.to_unit(gz.data.arrays("mnist", "train")[0][:256])
             >>> history = model.fit(images, batch_size=64, verbose=0)
         """
-        given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
+        given = _FIT.bind(self, x, y, *args, **kwargs).arguments
         given.pop("self")
         self._check_callbacks(given.get("callbacks"))
         with inputs.Complaints() as complaints:
@@ -257,7 +258,7 @@ class Doors(keras.Model):
         """
         if engine.is_called_by_fit(kwargs):  # `fit` has checked what comes in
             return super().evaluate(x, y, *args, **kwargs)
-        given = inspect.signature(keras.Model.evaluate).bind(self, x, y, *args, **kwargs).arguments
+        given = _EVALUATE.bind(self, x, y, *args, **kwargs).arguments
         given.pop("self")
         rest = given.pop("kwargs", {})
         with inputs.Complaints() as complaints:

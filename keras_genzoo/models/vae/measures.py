@@ -81,12 +81,13 @@ def samples(model: Any, test: Test) -> list[dict[str, Any]]:
         test: The test.
 
     Returns:
-        Rows of metrics.json; none where the data set has no judge.
+        Rows of metrics.json; none of a data set whose modes are counted.
     """
-    if not judges.knows(test.preset.data.name):
+    if judges.counts(test.preset.data.name) and test.judge is None:
         return []
     judged = measures.Judged(model, test)
-    return [*judged.rows(), *(() if model.is_conditional else _mixture(model, test, judged))]
+    has_mixture = not model.is_conditional and judged.train_pixels is not None
+    return [*judged.rows(), *(_mixture(model, test, judged) if has_mixture else ())]
 
 
 def _mixture(model, test, judged):
@@ -222,4 +223,17 @@ class _Partial:
             self.path.unlink(missing_ok=True)
 
 
-MEASURES = [likelihood, samples]
+def reconstruction(model: Any, test: Test) -> list[dict[str, Any]]:
+    """Squared error, PSNR and SSIM of reconstructions of images of one's own.
+
+    Args:
+        model: A `VAE`.
+        test: The test.
+
+    Returns:
+        Rows of metrics.json; none of a data set that has a judge, whose cards are of likelihoods.
+    """
+    return [] if judges.knows(test.preset.data.name) else measures.reconstruction(model, test)
+
+
+MEASURES = [likelihood, samples, reconstruction]
