@@ -118,7 +118,7 @@ def main():
     arguments = parser.parse_args()
 
     names = [arguments.data] if arguments.data else list(PRESETS)
-    old_rows = json.loads(arguments.out.read_text())["rows"] if arguments.out.is_file() else []
+    old_rows = json.loads(arguments.out.read_text(encoding="utf-8"))["rows"] if arguments.out.is_file() else []
     rows = [row for row in old_rows if row["data"] not in names]
     for name in names:
         rows += measure(name, arguments.images, arguments.data_dir)

@@ -20,7 +20,7 @@ class Side:
     def __init__(self, name, command):
         self.name = name
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
         )
         self._answer()
 
@@ -70,7 +70,7 @@ def fit_seconds(model, *args, **arguments):
 def about(torch_python):
     """The circumstances of a result: the date, the cores, the versions."""
     command = [torch_python, "-c", "import torch; print(torch.__version__)"]
-    torch = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    torch = subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
         "cpus": os.cpu_count(),

@@ -85,7 +85,9 @@ def measure_imports(rounds):
     """Seconds of statements, one after the other in a fresh process, after Python's own start."""
     statements = ["import keras_genzoo", "import tensorflow, keras", "keras_genzoo.load('vae_mnist')"]
     child = [sys.executable, "-c", CHILD, *statements]
-    outputs = [subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout for _ in range(rounds + 1)]
+    outputs = [
+        subprocess.run(child, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout for _ in range(rounds + 1)
+    ]
     times = zip(*(map(float, output.split()) for output in outputs[1:]), strict=True)  # the first fills the file cache
     return {key: {"median": median(t), "rounds": t} for key, t in zip(statements, times, strict=True)}
 
@@ -170,7 +172,7 @@ def main():
     parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing; print the tables of a --json FILE")
     args = parser.parse_args()
     if args.show:
-        return show(json.loads(args.show.read_text()))
+        return show(json.loads(args.show.read_text(encoding="utf-8")))
     results = {"about": about(), "rounds": args.rounds}
     for part in args.parts:
         if part == "import":

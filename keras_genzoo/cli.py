@@ -4,6 +4,7 @@ argparse parses the few commands: it starts at once and is part of Python. rich 
 """
 
 import argparse
+import codecs
 import io
 import os
 import sys
@@ -40,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # fifth to two thirds faster with it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the locale's encoding does not hold is shown, no traceback
-            stream.reconfigure(errors="backslashreplace")
+    _print_any_letter()
     arguments = _parser().parse_args(argv)
     try:
         if getattr(arguments, "trust", False):
@@ -70,6 +69,16 @@ def _bad_input(message: object) -> int:
     """Prints an error as one line on stderr, and gives the exit status."""
     print(one_line(f"keras-genzoo: error: {message}", MOST_LETTERS), file=sys.stderr)
     return _BAD_INPUT
+
+
+def _print_any_letter() -> None:
+    """Lets stdout and stderr take what their locale has no code for: names of others are no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if codecs.lookup(stream.encoding).name in ("ascii", "utf-8"):
+                stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # a path comes out as it is on disk
+            else:
+                stream.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,14 +3,16 @@
 The module is called `exporting`, because `keras_genzoo.export` is the function.
 """
 
+import contextlib
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -136,11 +138,23 @@ def export_all(
     for target in targets:
         if target.is_dir() and not (target / "saved_model.pb").is_file():
             raise ZooError(f"{target} exists and is not a SavedModel; give another folder")
-    with files.folder_within(out) as aside:
+    with files.folder_within(out) as within, _for_tensorflow(within) as aside:
         source = _Source(model, preset, name, aside / "graph", data_dir)
         for target, (format, quantize) in zip(targets, variants, strict=True):
             _export(source, aside, target, format, quantize)
     return targets
+
+
+@contextlib.contextmanager
+def _for_tensorflow(folder: Path) -> Iterator[Path]:
+    """Context: a folder by a path that TensorFlow takes. It reads paths as UTF-8, and those of a machine may not be."""
+    if os.fsencode(folder) == str(folder).encode("utf-8", "replace"):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as short:
+        link = Path(short, "out")
+        link.symlink_to(folder)
+        yield link
 
 
 class _Source:
@@ -185,7 +199,7 @@ class _Source:
 
 def _export(source: _Source, aside: Path, target: Path, format: str, quantize: str | None) -> None:
     """Writes one format into `aside`, compares it with Keras, and puts it and its report in place."""
-    path = aside / target.name
+    path = aside / (target.name if target.name.isascii() else f"model{target.suffix}")  # see `_for_tensorflow`
     if format == "saved_model":
         _write_saved_model(source, path, sampling=True)
         outputs, ops_used = _run_by_saved_model(path, source.examples)
@@ -346,7 +360,7 @@ def _run_by_litert(path: Path, inputs: dict[str, _Arrays]) -> tuple[dict[str, _A
             np.savez(Path(folder, f"{name}.in.npz"), **tensors)  # pyright: ignore[reportArgumentType]
         # -P keeps the folder of the script, whose modules have names of the standard library, off the path.
         command = [sys.executable, "-P", _LITERT_PROCESS, path, folder, *inputs]
-        process = subprocess.run(command, capture_output=True, text=True)
+        process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if not process.stdout:
             raise ZooError(
                 f"LiteRT does not load {path.name} (its process ended with {process.returncode}): {process.stderr}"

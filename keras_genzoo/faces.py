@@ -23,6 +23,7 @@ import numpy as np
 from keras_genzoo import files, films, provenance
 from keras_genzoo.data import folder
 from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import visible as shown
 from keras_genzoo.models.face_swap import landmarks
 from keras_genzoo.progress import track
 from keras_genzoo.typing import PathLike
@@ -39,7 +40,6 @@ _MASK_RADII = (0.30, 0.36)
 _MASK_REACH = 1.1  # radii at which the mask is 0
 _MASK_RIM = 0.3  # radii over which it falls from 1 to 0
 _LEAST_SPREAD = 1e-9  # in squared pixels: points that coincide have 0, by which a scale would be divided
-_FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow's other readers are not asked: one of them starts Ghostscript
 _MACOS = "__MACOSX"  # folder of what macOS puts beside the files of a zip
 _KILLED = 128  # a shell's exit status of a process that a signal has ended, less the signal's number
 
@@ -136,7 +136,7 @@ def extract(
     stems = {file: names.of_file(file, source) for file in inputs}  # all before the first face: no name moves by one
     _check_apart(source, out, [out / f"{stem}.png" for stem in stems.values()])
     if source.is_file() and _identity(out) == _identity(source.parent):
-        raise ZooError(f"{films.shown(out)} is the folder of {films.shown(source)}; choose another one to write")
+        raise ZooError(f"{shown(out)} is the folder of {shown(source)}; choose another one to write")
     is_read = _is_one_of(inputs)
     detect, broken = detect or detector(), []
 
@@ -147,7 +147,7 @@ def extract(
             name = f"{stems[file]}{suffix}" + (f"_{i + 1}" if i else "")
             target = out / f"{names.free(name) if suffix or i else name}.png"
             if is_read(target):
-                raise ZooError(f"{films.shown(target)} is a picture to read; choose another folder to write")
+                raise ZooError(f"{shown(target)} is a picture to read; choose another folder to write")
             crop = cut_out(pixels, face.points, size)
             text = {landmarks.KEY: landmarks.text(points_in_crop(face.points), crop)}
             provenance.write_image(crop, target, marked=False, text=text)
@@ -214,7 +214,7 @@ def swap(
     is_read = _is_one_of(inputs)
     for target in targets.values():
         if is_read(target):
-            raise ZooError(f"{films.shown(target)} is a file to read; choose another one to write")
+            raise ZooError(f"{shown(target)} is a file to read; choose another one to write")
     detect, broken = detect or detector(), []
 
     def swapped(pixels, counts):
@@ -316,27 +316,24 @@ def read_picture(file: PathLike) -> np.ndarray | None:
 
 def _read(file):
     """As `read_picture`, but the error of an unreadable picture says why."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        if not file.is_file():  # to open a pipe would wait for its other end
-            raise ValueError("a link that leads nowhere" if file.is_symlink() else "no regular file")
-        with Image.open(file, formats=_FORMATS) as image:
+        if file.is_symlink() and not file.exists():
+            raise ValueError("a link that leads nowhere")
+        with folder.opened(file) as image:
             return np.asarray(folder.upright(image, "RGB"), "uint8")
     except Exception as error:  # Pillow raises many kinds on a damaged file
-        said = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        reason = said or type(error).__name__
-        raise films.Unreadable(f"{films.shown(file)} is no readable picture: {films.shown(reason)}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise films.Unreadable(f"{shown(file)} is no readable picture: {shown(reason)}") from None
 
 
 def _inputs(source):
     """The pictures and films of a folder, sorted by path; or the one file."""
     known = (*folder.SUFFIXES, *provenance.FILMS)
     if not source.exists():
-        raise ZooError(f"{films.shown(source)!r} does not exist")
+        raise ZooError(f"{shown(source)!r} does not exist")
     if not source.is_dir():
         if source.suffix.lower() not in known:
-            raise ZooError(f"{films.shown(source)!r} is no picture and no film ({', '.join(known)})")
+            raise ZooError(f"{shown(source)!r} is no picture and no film ({', '.join(known)})")
         return [source]
     inputs = [
         file
@@ -346,7 +343,7 @@ def _inputs(source):
         and not any(part.startswith(".") or part == _MACOS for part in file.relative_to(source).parts)
     ]
     if not inputs:
-        raise ZooError(f"{films.shown(source)} holds no picture and no film ({', '.join(known)})")
+        raise ZooError(f"{shown(source)} holds no picture and no film ({', '.join(known)})")
     return inputs
 
 
@@ -405,7 +402,7 @@ def _check_apart(source, out, targets):
     """Raises where files to write could take the places of a folder's files, or would be read the next time."""
     if not source.is_dir():
         return
-    shown_source, shown_out = films.shown(source), films.shown(out)
+    shown_source, shown_out = shown(source), shown(out)
     if out.exists() and not out.is_dir():
         raise ZooError(f"{shown_out} is a file, and {shown_source} a folder; name a folder to write")
     here, there = (Path(os.path.realpath(path)) for path in (source, out))
@@ -414,14 +411,14 @@ def _check_apart(source, out, targets):
     is_around = out.exists() and any(_identity(place) == _identity(there) for place in here.parents)
     if is_around and (old := [target for target in targets if target.exists()]):
         raise ZooError(
-            f"{shown_source} is in {shown_out}, whose {films.shown(old[0].name)} would be replaced; choose another one"
+            f"{shown_source} is in {shown_out}, whose {shown(old[0].name)} would be replaced; choose another one"
         )
 
 
 def _name_broken(source, errors, n):
     if errors:
         lines = "\n".join(f"  {error}" for error in errors)
-        warnings.warn(f"{films.shown(source)}: skipped {len(errors)} of {n} files:\n{lines}", stacklevel=3)
+        warnings.warn(f"{shown(source)}: skipped {len(errors)} of {n} files:\n{lines}", stacklevel=3)
 
 
 @contextlib.contextmanager
@@ -501,7 +498,7 @@ def _swap_picture(swapped, file, target, credential, counts):
 def _swap_film(swapped, source, out, credential, verbose):
     """Writes a film whose frames are those of `source` after `swapped`, or copies it; returns the counts of frames."""
     if out.suffix.lower() not in provenance.FILMS:
-        raise ZooError(f"A film is written as {', '.join(provenance.FILMS)}. Received: {films.shown(out)!r}")
+        raise ZooError(f"A film is written as {', '.join(provenance.FILMS)}. Received: {shown(out)!r}")
     form, counts = films.header(source), Counter()
     # The frames before the first face, which are not looked at twice. Without a face nothing is encoded.
     with contextlib.closing(films.frames(source, form)) as frames:
@@ -512,7 +509,7 @@ def _swap_film(swapped, source, out, credential, verbose):
             counts.update(seen, written=1)
         else:
             if not counts["written"]:
-                raise films.Unreadable(f"{films.shown(source)} has no frame that can be read")
+                raise films.Unreadable(f"{shown(source)} has no frame that can be read")
             with files.aside(out) as temporary:
                 copy = shutil.copyfile if _kind(source) == _kind(out) else films.remux
                 copy(source, temporary)

@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from keras_genzoo import provenance
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import ZooError, visible
 from keras_genzoo.typing import PathLike
 
 _N_LAST_LINES, _N_CHARACTERS = 2, 160  # ffmpeg's last words in an error, at most
@@ -115,7 +115,7 @@ def header(path: PathLike) -> Header:
     """
     path = Path(path)
     if not path.is_file():
-        raise Unreadable(f"{shown(path)} {'is no file' if path.exists() else 'does not exist'}")
+        raise Unreadable(f"{visible(path)} {'is no file' if path.exists() else 'does not exist'}")
     said: list[str] = []
     options = ["-map", "0:V:0", "-vf", "showinfo=checksum=0", "-frames:v", "1", "-f", "null", "-"]
     with _Process(["-i", _named(path), *options], listen=said.append) as process:
@@ -123,7 +123,7 @@ def header(path: PathLike) -> Header:
     found = [next(filter(None, map(pattern.search, said)), None) for pattern in (_FRAME, _COLOURS, _TIME_BASE)]
     frame, colours, time_base = found
     if failed or not (frame and colours and time_base):
-        raise Unreadable(f"{shown(path)} is no readable film: {failed or 'it has no frame'}")
+        raise Unreadable(f"{visible(path)} is no readable film: {failed or 'it has no frame'}")
     aspect_width, aspect_height, width, height = map(int, frame.groups()[3:])
     matrix, primaries, transfer = colours.groups()
     tagged = matrix in _MATRICES
@@ -145,7 +145,7 @@ def header(path: PathLike) -> Header:
     if form.bits > 8 or transfer in _HDR:
         kind = f"HDR ({_HDR[transfer]}), " if transfer in _HDR else ""
         warnings.warn(
-            f"{shown(path)} is {kind}{form.bits} bits a colour; its frames are taken as 8 bits"
+            f"{visible(path)} is {kind}{form.bits} bits a colour; its frames are taken as 8 bits"
             + (", without tone mapping: a film turned to SDR before gives better faces" if kind else ""),
             stacklevel=2,
         )
@@ -202,10 +202,10 @@ def frames(path: PathLike, form: Header, *, every: int = 1) -> Generator[Frame, 
             yield Frame(np.frombuffer(content, "uint8").reshape(height, width, 3), time, duration)
         failed = process.failure()
     if failed:
-        raise Unreadable(f"{shown(path)} cannot be read to its end: {failed}")
+        raise Unreadable(f"{visible(path)} cannot be read to its end: {failed}")
     if process.n_complaints:
         warnings.warn(
-            f"{shown(path)} is damaged, and what can be read of it was used; ffmpeg has {process.n_complaints} "
+            f"{visible(path)} is damaged, and what can be read of it was used; ffmpeg has {process.n_complaints} "
             f"complaints, the last: {process.last[-1]}",
             stacklevel=2,
         )
@@ -320,11 +320,6 @@ def remux(source: PathLike, path: PathLike) -> None:
         raise OSError(errno.EIO, f"ffmpeg failed: {failed}")
 
 
-def shown(text: object) -> str:
-    """Text as a terminal may show it: control codes and bytes that are no UTF-8 are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 class _Process:
     """A run of ffmpeg, as a context that ends it. Its messages are read while it runs, else it would wait for that.
 
@@ -372,7 +367,7 @@ class _Process:
                 listen(line)
             if _COMPLAINT.search(line):
                 self.n_complaints += 1
-                self.last.append(shown(_PREFIX.sub("", line)))
+                self.last.append(visible(_PREFIX.sub("", line)))
         if at_end:
             at_end()
 

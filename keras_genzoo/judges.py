@@ -1,7 +1,7 @@
 """Judges: networks whose features, and labels where they have any, measure samples of a data set.
 
-MNIST and Fashion-MNIST have classifiers of the zoo. Of other images a user may give a network; without one, features are
-principal components of the pixels, and every protocol says so.
+MNIST and Fashion-MNIST have classifiers of the zoo. Of other images a user may give a network; without one, features
+are principal components of the pixels, and every protocol says so.
 """
 
 import hashlib

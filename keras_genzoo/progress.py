@@ -42,6 +42,17 @@ def track(sequence: Iterable[_Item], description: str, *, verbose: bool, total: 
     return _logged(sequence, description, total)
 
 
+def say(line: str, *, verbose: bool) -> None:
+    """Prints a line about long work, on a terminal or not.
+
+    Args:
+        line: Text.
+        verbose: Whether to print it.
+    """
+    if verbose:
+        print(line, file=sys.stderr, flush=True)
+
+
 def working(description: str, *, verbose: bool = True) -> contextlib.AbstractContextManager[Any]:
     """A spinner for work of unknown length; a line every half minute where there is no terminal.
 
@@ -143,7 +154,8 @@ def native_logs_hidden() -> Iterator[None]:
     os.dup2(null, 2)
     os.close(null)
     if python_stderr is sys.__stderr__:
-        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+        options = {"encoding": python_stderr.encoding, "errors": "backslashreplace"}  # as Python's own
+        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, **options)
     try:
         yield
     finally:

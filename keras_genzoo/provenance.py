@@ -19,6 +19,7 @@ from keras_genzoo.typing import PathLike
 # IPTC's term for an image of which a trained model made a part.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")  # suffixes
+_FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow's names of those images: its other readers are not asked
 FILMS = (".mp4", ".mov", ".mkv")
 _QUALITY = 95  # quality of JPEG and WebP, of 100; above 95 files grow with hardly any gain (Pillow's manual)
 _MARK_SHARE, _LEAST_MARK = 16, 9  # the visible mark's height: this part of the shorter side, at least 9 pixels
@@ -139,7 +140,7 @@ def _image_metadata(path):
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             image.load()  # a PNG may have its text after the pixels
             xmp = image.info.get("xmp") or image.info.get(_PNG_KEY) or ""
     except Exception as error:  # Pillow raises many kinds on a damaged file

@@ -54,9 +54,9 @@ def train(
     The training begins with fresh weights, or with those of the preset that `training.start_from` names.
 
     While it runs, `OUT.partial/` holds a checkpoint of weights, optimizers and random state. The same call after an
-    interruption goes on from there, and ends with the weights of an unbroken run. A family may draw pictures there:
-    `OUT.partial/monitor/` shows samples and curves of a watched GAN, `OUT.partial/preview.png` both people of a face
-    swap. One process at a time trains into `out`.
+    interruption goes on from there, and ends with the weights of an unbroken run. A family may draw pictures there,
+    which stay in `out`: `monitor/` shows samples and curves of a watched GAN, `preview.png` both people of a face swap.
+    One process at a time trains into `out`.
 
     Args:
         preset: Name or path of a preset, or a `presets.Preset`.
@@ -183,6 +183,8 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
         hooks = models.asked(plan.family, "hooks")(plan, data_dir=data_dir)
         hooks.validation = _share(validation)
         model, batches, steps_per_epoch = _prepared(plan, hooks, dtype, first_epoch=state["epoch"])
+        for line in hooks.summary(model):
+            progress.say(line, verbose=bool(verbose))
         _warn_of_short_run(model, config.epochs * steps_per_epoch)
         if state["epoch"]:
             zoo.load_weights(model, _checked(partial, state, state["weights"]))
@@ -211,7 +213,14 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
             )
         hooks.finish(model)
         trained = _record(plan, hooks, model, state["epoch"], state["seconds"])
-        zoo.save(model, out, history=state["history"], trained=trained, overwrite=True)
+        zoo.save(
+            model,
+            out,
+            history=state["history"],
+            trained=trained,
+            pictures=hooks.pictures(partial),
+            overwrite=True,
+        )
     _remove_partial(out)
     return model
 

@@ -5,9 +5,10 @@ import inspect
 import json
 import math
 import os
+import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,7 @@ def save(
     overwrite: bool = False,
     weights_dtype: str = "float32",
     trained: dict[str, Any] | None = None,
+    pictures: Sequence[Path] = (),
 ) -> None:
     """Saves a model as a preset folder, which `load(path)` reads back.
 
@@ -326,6 +328,7 @@ def save(
             weights to 11 bits. They are float32 again once loaded.
         trained: Record of the training (seconds, data, start) from `train`; written into weights.json. Weights that are
             still those of the preset's folder keep the record and the history that are there.
+        pictures: Files and folders of a training, which are copied into the folder where they exist.
 
     Raises:
         ZooError: The folder exists or cannot be written, the model is of a class that `load` does not make, or an
@@ -378,6 +381,11 @@ def save(
         if history:
             epochs = [{key: value and float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
             files.write_json(folder / HISTORY_FILE, epochs, indent=None)
+        for picture in pictures:
+            if picture.is_dir():
+                shutil.copytree(picture, folder / picture.name)
+            elif picture.is_file():
+                shutil.copy(picture, folder / picture.name)
 
 
 def described(
@@ -404,8 +412,9 @@ def described(
     family = models.family_of(type(model))
     if family is None:
         raise ZooError(
-            f"{type(model).__name__} is no class of the zoo's families: a preset folder would come back as another, and "
-            "its own code would be lost. Save it by model.save('NAME.keras'), or register a family: docs/extending.md"
+            f"{type(model).__name__} is no class of the zoo's families: a preset folder would come back as another, "
+            "and its own code would be lost. Save it by model.save('NAME.keras'), or register a family: see "
+            "docs/extending.md"
         )
     plan = model.preset or Preset(
         family=family,

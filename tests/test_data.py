@@ -7,16 +7,20 @@ import math
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_genzoo import data
-from keras_genzoo.data import bundled, folder, rendered, tfds
+from keras_genzoo.data import bundled, rendered, tfds
 from keras_genzoo.errors import MissingDataError, ZooError
 from keras_genzoo.models.face_swap import landmarks
 
@@ -381,6 +385,31 @@ def test_bad_batch_size(batch_size, drop_remainder):
         data.load("mnist", "test", batch_size=batch_size, drop_remainder=drop_remainder)
 
 
+def test_what_a_stream_holds_out_is_the_same_share_of_every_class():
+    """And is drawn: rows of a sorted set come in no order, and other seeds hold out others."""
+    labels = np.repeat([0, 1, 7], [300, 90, 1])
+    rows = data.held_out(391, 39, labels=labels, seed=0)
+    assert len(set(rows)) == 39
+    assert np.bincount(labels[rows], minlength=8).tolist() == [30, 9, 0, 0, 0, 0, 0, 0]
+    assert (np.diff(rows) < 0).any()
+    assert rows.tolist() == data.held_out(391, 39, labels=labels, seed=0).tolist()
+    assert set(rows) != set(data.held_out(391, 39, labels=labels, seed=1))
+    assert len(set(data.held_out(100, 30, labels=None, seed=0))) == 30
+
+    held = {"n_held_out": 59_000, "seed": 3}
+    stream, steps = data.stream("mnist", batch_size=100, **held)
+    assert steps == 10
+    labels = data.arrays("mnist", "train")[1]
+    apart = data.held_out(60_000, 59_000, labels=labels, seed=3)
+    seen = np.concatenate([_keys(batch) for batch in stream.take(10).as_numpy_iterator()])
+    np.testing.assert_array_equal(np.sort(seen), np.sort(np.delete(_mnist_keys("train"), apart)))
+    with_labels, _ = data.stream("mnist", batch_size=100, labels=True, **held)
+    counts = sum(np.bincount(y, minlength=10) for _, y in with_labels.take(10).as_numpy_iterator())
+    np.testing.assert_allclose(counts, np.bincount(labels) / 60, atol=1)
+    with pytest.raises(ZooError, match="60000 images are to be held out, and mnist has 60000"):
+        data.stream("mnist", batch_size=100, n_held_out=60_000)
+
+
 def test_stream_of_fewer_images_than_a_batch_is_one_batch():
     batches, steps = data.stream("mnist", batch_size=60_001)
     assert steps == 1
@@ -542,6 +571,62 @@ def test_a_damaged_original_file_is_named(empty_home, tmp_path):
     path.write_bytes(_flip(packed))
     with pytest.raises(ZooError, match=str(path)):
         data.load("fashion_mnist", "train", data_dir=folder.parent)
+
+
+HOLD = "import filelock, sys, time; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); time.sleep(600)"
+
+
+def test_a_data_set_is_prepared_by_one_at_a_time(tmp_path, monkeypatch):
+    """Who comes second waits, says so, and finds it prepared. A process that is killed meanwhile holds up nobody."""
+    folder, prepared = tmp_path / "slow_set" / "1.0.0", []
+
+    class Builder:
+        name, data_path, url_infos, info = "slow_set", folder, {}, SimpleNamespace(splits=["train"], features=["image"])
+
+        def is_prepared(self):
+            return folder.is_dir()
+
+        def download_and_prepare(self, **_):
+            prepared.append(True)
+            time.sleep(0.2)
+            folder.mkdir()  # FileExistsError where another was faster, as from TFDS
+
+        def as_dataset(self, **_):
+            return tf.data.Dataset.from_tensors({"image": np.zeros((1, 2, 2, 1), "uint8")}).get_single_element()
+
+    monkeypatch.setattr(tfds, "_builder", lambda name, data_dir: Builder())
+    folder.parent.mkdir()
+    command = [sys.executable, "-c", HOLD, str(folder.parent / ".keras_genzoo.lock")]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as other,
+        ThreadPoolExecutor() as pool,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always")
+        assert other.stdout.readline() == b"\n"
+        waiting = [pool.submit(tfds._arrays, "slow_set", "train", str(tmp_path / str(i))) for i in range(2)]
+        time.sleep(0.3)
+        assert not any(future.done() for future in waiting)
+        assert not prepared
+        other.kill()
+        shapes = [future.result(timeout=60)[0].shape for future in waiting]
+    assert shapes == [(1, 2, 2, 1)] * 2
+    assert prepared == [True]
+    assert "Another process prepares slow_set; waiting for it" in {str(warning.message) for warning in told}
+    tfds._arrays.cache_clear()
+
+
+@pytest.mark.nightly
+@needs_fashion
+def test_two_processes_prepare_fashion_mnist(tmp_path):
+    code = "from keras_genzoo import data; print(len(data.arrays('fashion_mnist', 'test')[0]))"
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path), "KERAS_GENZOO_DATA": str(ORIGINALS)}
+    command = [sys.executable, "-c", code]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, encoding="utf-8")
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=300)[0].split()[-1] for process in both] == ["10000", "10000"]
 
 
 def _raw_idx(file):
@@ -780,8 +865,8 @@ def test_landmarks_of_a_folder_are_those_of_its_images_in_order(tmp_path):
 def test_whatever_else_stands_there_is_no_landmarks_and_no_broken_image(text, tmp_path):
     for i in range(12):
         face_file(tmp_path, i, text=None if i % 4 else text)
-    images, _ = data.arrays(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3))
-    assert len(images) == len(folder._share({path: path.relative_to(tmp_path) for path in tmp_path.iterdir()}, "train"))
+    splits = [data.arrays(f"folder:{tmp_path}", split, image_shape=(16, 16, 3))[0] for split in ("train", "test")]
+    assert sum(map(len, splits)) == 12
     with pytest.warns(UserWarning, match=r"\d of \d+ files carry no landmarks.* The first: .*\.png"):
         assert landmarks.of_data(f"folder:{tmp_path}", "train", image_shape=(16, 16, 3)) == (None, None)
 

@@ -579,8 +579,8 @@ def test_broken_files_are_named(tmp_path, monkeypatch, capsys):
         assert cli.main(["faces", *job, str(source), str(tmp_path / job[0])]) == 0
         said = capsys.readouterr().err
         assert "skipped 4 of 5 files:" in said
-        assert "page.png is no readable picture: unknown format" in said
-        assert r"no\x1b[2Jimage.png is no readable picture: unknown format" in said
+        assert "page.png is no readable picture: no PNG, JPEG or WebP image" in said
+        assert r"no\x1b[2Jimage.png is no readable picture: no PNG, JPEG or WebP image" in said
         assert "gone.png is no readable picture: a link that leads nowhere" in said
         assert "pipe.jpg is no readable picture: no regular file" in said
         assert "\x1b" not in said
@@ -633,11 +633,12 @@ def test_train_from_folders_swap_and_measure(folders, capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "keras_genzoo.models.face_swap.drawings.swaps",
-        lambda model, a, b, path: drawn.append((len(a), len(b), path.name)),
+        lambda model, a, b, path: drawn.append((len(a), len(b), path.name)) or path.write_bytes(b"picture"),
     )
     assert cli.main([*arguments, *where]) == 0
     assert len(drawn) == 2
     assert {name for *_, name in drawn} == {"preview.png"}
+    assert (folders / "out" / "preview.png").is_file()  # it stays when the training is done
     capsys.readouterr()
     assert cli.main(["evaluate", str(folders / "out"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import GAN, PRESET, RESTORED_GAN, TINY_SWAP, WATCHED_GAN, preset_of
+from PIL import Image
 
 import keras_genzoo as gz
 from keras_genzoo import data, files, origin, presets, training
@@ -468,11 +469,71 @@ def test_the_monitor_of_a_preset_watches_and_stops(tmp_path, few_images, monkeyp
         gz.train(preset, tmp_path / "out", verbose=0)  # two steps in, all samples are one grey
     assert (tmp_path / "out.partial" / "monitor" / "samples.png").is_file()
     assert not (tmp_path / "out").exists()
-    model, _, steps = training.prepare(preset)
-    assert steps == (600 - 256) // 100
+    with pytest.warns(UserWarning, match="60 of the 600 images of mnist, a shuffled share of every class; 540"):
+        model, batches, steps = training.prepare(preset)
+    assert steps == (600 - 60) // 100
     watching = GANHooks(preset).monitor(model, None)
     assert watching.n_modes == 10
-    assert (watching.holdout[0] == data.to_unit(data.arrays("mnist", "train")[0][-256:])).all()
+    images, labels = data.arrays("mnist", "train")
+    number = {image.tobytes(): i for i, image in enumerate(data.to_unit(images))}
+    apart, watched = ([number[image.tobytes()] for image in kind[0]] for kind in (watching.holdout, watching.train))
+    assert len(set(apart)) == len(set(watched)) == 60
+    assert not set(apart) & set(watched)
+    for rows in (apart, watched):  # a tenth of each class
+        np.testing.assert_allclose(np.bincount(labels[rows]), np.bincount(labels) / 10, atol=1)
+    seen = {number[image.tobytes()] for batch in batches.take(60) for image in batch.numpy()}
+    assert seen == set(range(600)) - set(apart)
+
+
+def _pictures(folder, values):
+    """A folder of 8 x 8 pictures, one for each grey value, by class."""
+    for i, value in enumerate(values):
+        path = folder / str(value // 128) / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), int(value)).save(path)
+    return f"folder:{folder}"
+
+
+SMALL_GAN = WATCHED_GAN.replace("restore", "warn").replace("latent_dim: 4", "latent_dim: 4\n  image_shape: [8, 8, 1]")
+
+
+def test_the_monitor_of_a_folder_holds_out_of_every_class_and_its_pictures_stay(tmp_path):
+    """A sorted folder of two classes, of which the last images would all be of one."""
+    name = _pictures(tmp_path / "photos", [*range(0, 128), *range(128, 256)])
+    preset = preset_of(SMALL_GAN, tmp_path / "preset").with_updates(data={"name": name})
+    n = len(data.arrays(name, "train", image_shape=(8, 8, 1))[0])
+    with pytest.warns(UserWarning, match=f"holds out {n // 10} of the {n} images of folder:"):
+        model = gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
+    watching = GANHooks(model.preset).monitor(model, None)
+    for images in (watching.train[0], watching.holdout[0]):
+        assert images.shape == (n // 10, 8, 8, 1)
+        assert 0.4 < (images > 0.5).mean() < 0.6
+    assert {file.name for file in (tmp_path / "out" / "monitor").iterdir()} == {"samples.png", "curves.png"}
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ([0] * 700, "No monitor on folder:.* images of `holdout` are all the same"),
+        (range(40), "holds out 10 images, of at least 50. Received: .* in folder:.* take `gan.monitor` out of"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The monitor holds out")
+def test_images_that_a_monitor_cannot_compare_are_refused(tmp_path, values, error):
+    name = _pictures(tmp_path / "photos", values)
+    preset = preset_of(SMALL_GAN, tmp_path / "preset").with_updates(data={"name": name})
+    with pytest.raises(ZooError, match=error):
+        gz.train(preset, tmp_path / "out", epochs=1, verbose=0)
+
+
+def test_what_is_trained_on_is_said_before(tmp_path, few_images, capfd):
+    """Once for each data set, also where no terminal is; `verbose=0` is silent."""
+    preset = preset_of(PRESET, tmp_path / "preset")
+    gz.train(preset, tmp_path / "out", epochs=1, verbose=2)
+    assert capfd.readouterr().err.count("mnist: 600 images to train with, 10 classes\n") == 1
+    gz.train(preset, tmp_path / "quiet", epochs=1, verbose=0)
+    assert "mnist" not in capfd.readouterr().err
 
 
 def test_only_a_gan_is_watched(tmp_path):

@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from keras_genzoo.data import pipeline
 from keras_genzoo.data.folder import PREFIX as FOLDER
+from keras_genzoo.data.folder import portable, root_of
 from keras_genzoo.data.held import PREFIX as HELD
 from keras_genzoo.data.held import UNNAMED
-from keras_genzoo.errors import ZooError, did_you_mean
+from keras_genzoo.errors import ZooError, did_you_mean, visible
 from keras_genzoo.registry import Registry
 from keras_genzoo.typing import PathLike
 
@@ -73,8 +74,9 @@ def load(
             an image data set of TFDS, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of
             Larochelle & Murray); "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and channels; or a
             source of another package, see `SOURCES`.
-        split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/` and
-            `test/` where it has both; else about a tenth of its files, chosen by their names alone, is "test".
+        split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/`,
+            `test/` and `val/`, under these names or such as `Training` and `validation`; `val/` is "test", too, where
+            there is no `test/`. Else about a tenth of its files, chosen by their names alone, is "test".
         batch_size: Number of images per batch, >= 1.
         binarize: Kind of binarisation: None for none, or "dynamic": each pixel is 1 with the probability of its grey
             value (Salakhutdinov & Murray 2008). Shuffled images are drawn anew every epoch; others are drawn once, from
@@ -155,7 +157,7 @@ def stream(
         batch_size: Number of images per batch, >= 1.
         binarize, labels, seed, data_dir, image_shape, resize: As in `load`.
         first_epoch: Epoch to begin with, >= 0.
-        n_held_out: Number of images at the end of each set that are left out, >= 0.
+        n_held_out: Number of images of each set that are left out, those of `held_out`, >= 0.
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
         validation: Share of each set's other images, in [0, 1), that is drawn by the seed and left out, too.
         is_validating: Whether the stream is of that share alone, in batches of at most `batch_size`.
@@ -172,12 +174,13 @@ def stream(
     names = (name,) if isinstance(name, str) else tuple(name)
     sets = []
     for i, part in enumerate(names):
-        images, rows = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
-        rows = targets[i] if targets is not None else rows if labels else None
-        if n_held_out >= len(images):
-            raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
-        remaining = slice(len(images) - n_held_out)
-        images, rows = images[remaining], None if rows is None else rows[remaining]
+        images, classes = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
+        rows = targets[i] if targets is not None else classes if labels else None
+        if n_held_out:
+            if n_held_out >= len(images):
+                raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
+            remaining = np.delete(np.arange(len(images)), held_out(len(images), n_held_out, labels=classes, seed=seed))
+            images, rows = images[remaining], None if rows is None else rows[remaining]
         if validation:
             chosen = split_rows(len(images), validation, seed=seed + i)[int(is_validating)]
             images, rows = images[chosen], None if rows is None else rows[chosen]
@@ -232,6 +235,58 @@ def arrays(
     return images, labels
 
 
+def held_out(n_images: int, n: int, *, labels: np.ndarray | None, seed: int) -> np.ndarray:
+    """The rows of a training set that are held out of it: a shuffled share, the same of every class.
+
+    Args:
+        n_images: Number of images of the set.
+        n: Number of rows, in 0..n_images.
+        labels: Classes of the images, `(n_images,)` integers; None: there are none.
+        seed: Seed of the shuffling, >= 0.
+
+    Returns:
+        `(n,)` int64, in no order.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(n_images)
+    if labels is not None:
+        # Each class is spread evenly over (0, 1), so that the first n places of all have the same share of each.
+        places = np.empty(n_images)
+        for value in np.unique(labels):
+            mine = np.flatnonzero(labels[order] == value)
+            places[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+        order = random.permutation(order[np.argsort(places, kind="stable")][:n])
+    return order[:n]
+
+
+def summary(
+    name: str,
+    *,
+    data_dir: PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+) -> str:
+    """One line about a data set before a training: its numbers of images and classes.
+
+    Args:
+        name, data_dir, image_shape, resize: As in `load`.
+
+    Returns:
+        Text such as "mnist: 60,000 images to train with, 10 classes".
+
+    Raises:
+        ZooError: Unknown name, or a damaged file.
+        MissingDataError: The data set is not here and cannot be fetched.
+    """
+    if name.startswith(FOLDER):
+        from keras_genzoo.data import folder
+
+        return folder.summary(name, image_shape=image_shape, resize=resize)
+    images, labels = arrays(name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize)
+    classes = "no classes" if labels is None else f"{len(np.unique(labels)):,} classes"
+    return f"{visible(name)}: {len(images):,} images to train with, {classes}"
+
+
 def register(name: str, source: Any) -> None:
     """Adds a data set for this process; an installed package does so by an entry point of "keras_genzoo.sources".
 
@@ -246,11 +301,10 @@ def register(name: str, source: Any) -> None:
 
 
 def full_name(name: str) -> str:
-    """The name with a folder's path made absolute: it still names the folder from elsewhere."""
-    if not name.startswith(FOLDER):
+    """The name with a folder's path made absolute: it still names the folder from elsewhere, see `folder.portable`."""
+    if not name.startswith(FOLDER) or name == FOLDER:
         return name
-    path = name.removeprefix(FOLDER)
-    return FOLDER + (str(Path(path).expanduser().resolve()) if path else "")
+    return FOLDER + portable(root_of(name))
 
 
 def data_directory(data_dir: PathLike | None) -> str | None:
@@ -339,7 +393,8 @@ def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, 
         raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
     images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize)
     if labels and targets is None:
-        raise ZooError(f"{name} has no labels. Received: labels=True")
+        hint = "; they are its subfolders, where there are two and every image is in one" * name.startswith(FOLDER)
+        raise ZooError(f"{name} has no labels{hint}. Received: labels=True")
     if binarize and images.dtype != "uint8":
         raise ZooError(f"The images of {name} have no grey levels to binarise. Received: binarize={binarize!r}")
     return images, targets

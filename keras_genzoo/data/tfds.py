@@ -1,9 +1,11 @@
 """Image data sets of TensorFlow Datasets, from its host, its folder, or original files in a user's folder."""
 
+import contextlib
 import functools
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +46,14 @@ def names() -> list[str]:
 def _arrays(name, split, data_dir):
     """The images and labels of one split, prepared first where they are not yet."""
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    builder: Any = tfds.builder(name)
-    if data_dir:
-        prepared: Any = tfds.builder(name, data_dir=data_dir)
-        builder = prepared if prepared.is_prepared() else builder
+    builder = _builder(name, data_dir)
     if not builder.is_prepared():
-        originals = Path(data_dir, name) if data_dir else None
-        files = {url.rsplit("/", 1)[-1] for url in builder.url_infos}
-        if not (originals and all((originals / file).is_file() for file in files)):
-            _require_host(builder, data_dir)
-            originals = None
-        config = tfds.download.DownloadConfig(manual_dir=str(originals) if originals else None, try_download_gcs=False)
-        try:
-            builder.download_and_prepare(download_config=config)
-        except NonMatchingChecksumError as error:
-            reason = " ".join(str(error).split("* Expected")[0].split()).rstrip(":")
-            raise ZooError(f"An original file of {name} is damaged: {reason}; fetch it again") from None
+        originals = _originals(builder, data_dir)
+        with _alone(builder):
+            builder = _builder(name, data_dir)  # another process may have prepared it in the meantime
+            if not builder.is_prepared():
+                _prepare(builder, originals)
     if split not in builder.info.splits:
         raise ZooError(f"{name} has the splits {', '.join(builder.info.splits)}. Received: {split!r}")
     if "image" not in builder.info.features:
@@ -69,6 +61,69 @@ def _arrays(name, split, data_dir):
     examples: Any = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
     labels = examples.get("label")
     return np.asarray(examples["image"]), None if labels is None else np.asarray(labels, "int64")
+
+
+def _builder(name, data_dir) -> Any:
+    """The builder of a data set, in `data_dir` where it is prepared there, else in the user's own folder."""
+    import tensorflow_datasets as tfds
+
+    if data_dir:
+        builder: Any = tfds.builder(name, data_dir=data_dir)
+        if builder.is_prepared():
+            return builder
+    return tfds.builder(name)
+
+
+@contextlib.contextmanager
+def _alone(builder):
+    """Context in which no other process prepares the data set. The lock of a process that was killed is free."""
+    import filelock
+
+    path = Path(builder.data_path).parent
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / ".keras_genzoo.lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            warnings.warn(f"Another process prepares {builder.name}; waiting for it", stacklevel=1)
+            lock.acquire()
+    except OSError as error:
+        raise _cannot_prepare(builder, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _cannot_prepare(builder, error):
+    return ZooError(f"Cannot prepare {builder.name} in {Path(builder.data_path).parent}: {error.strerror or error}")
+
+
+def _originals(builder, data_dir):
+    """The folder of the original files; None where they are to be fetched."""
+    folder = Path(data_dir, builder.name) if data_dir else None
+    files = {url.rsplit("/", 1)[-1] for url in builder.url_infos}
+    if folder and all((folder / file).is_file() for file in files):
+        return folder
+    _require_host(builder, data_dir)
+    return None
+
+
+def _prepare(builder, originals):
+    """Prepares a data set, from the folder of its original files where there is one."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    config = tfds.download.DownloadConfig(manual_dir=str(originals) if originals else None, try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except NonMatchingChecksumError as error:
+        reason = " ".join(str(error).split("* Expected")[0].split()).rstrip(":")
+        raise ZooError(f"An original file of {builder.name} is damaged: {reason}; fetch it again") from None
+    except FileExistsError as error:  # a program without our lock was faster
+        if not builder.is_prepared():
+            raise _cannot_prepare(builder, error) from None
 
 
 def _require_host(builder, data_dir):

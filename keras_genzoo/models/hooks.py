@@ -89,6 +89,15 @@ class Hooks:
             is_validating=self.is_validating,
         )
 
+    def summary(self, model: Any) -> list[str]:
+        """Lines about the data, which are shown before the training.
+
+        Args:
+            model: The model.
+        """
+        source = {"data_dir": self.data_dir, "image_shape": model.image_shape, "resize": self.preset.data.resize}
+        return [data.summary(name, **source) for name in self.data_names]
+
     def begin(self, model: Any, steps_per_epoch: int) -> None:
         """Prepares the model before it is compiled.
 
@@ -133,6 +142,15 @@ class Hooks:
 
     def finish(self, model: Any) -> None:
         """Completes the trained model before it is saved."""
+
+    @staticmethod
+    def pictures(folder: Path) -> list[Path]:
+        """The files and folders in the folder of `callbacks` that the finished run keeps.
+
+        Args:
+            folder: Folder of the pictures.
+        """
+        return []
 
     def data_arrays(self, model: Any) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """The training images and labels of each data set, for the record of the weights."""

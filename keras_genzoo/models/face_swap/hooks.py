@@ -16,6 +16,7 @@ from keras_genzoo.presets import Preset
 
 _LEAST_FACES = 50  # training images of each person; hundreds are better
 _LEAST_FACTORS = codes.BENT  # number of factors by which a model without a reader is aligned
+_PREVIEW = "preview.png"
 _N_PREVIEWED = 10  # faces of each person in a preview
 
 
@@ -95,6 +96,10 @@ class FaceSwapHooks(Hooks):
 
     def finish(self, model: Any) -> None:
         align(model, data_dir=self.data_dir, validation=self.validation)
+
+    @staticmethod
+    def pictures(folder: Path) -> list[Path]:
+        return [folder / _PREVIEW]
 
     def _check_unwarped(self):
         config, warped_steps = self.preset.training, self.preset.model.get("warped_steps")
@@ -185,4 +190,4 @@ class _Preview(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0 and self.folder.is_dir():
-            drawings.swaps(self.model, self.faces_a, self.faces_b, self.folder / "preview.png")
+            drawings.swaps(self.model, self.faces_a, self.faces_b, self.folder / _PREVIEW)

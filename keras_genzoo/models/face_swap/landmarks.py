@@ -93,9 +93,7 @@ def of_data(
 
 
 def _of_file(file: Path) -> np.ndarray | None:
-    from PIL import Image
-
-    with Image.open(file) as image:
+    with folder.opened(file) as image:
         return read(image)
 
 

@@ -1,5 +1,6 @@
 """Hooks of a GAN's training: the monitor of its preset."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ import tensorflow as tf
 
 from keras_genzoo import data, judges, zoo
 from keras_genzoo.data import made
-from keras_genzoo.models.gan.monitor import GANMonitor
+from keras_genzoo.errors import ZooError, visible
+from keras_genzoo.models.gan.monitor import LEAST_IMAGES, GANMonitor
 from keras_genzoo.models.hooks import Hooks
 
-_N_WATCHED = 256  # images of each kind in a look of a monitor; as many of the training split are held out for it
+_MOST_WATCHED = 256  # images of each kind in a look of a monitor; as many of the training split are held out for it
+_MOST_SHARE = 10  # a monitor holds out one image of so many at most,
+_LEAST_SHARE = 5  # and one of so many where its least number of images is more than that
+_TOLD_SHARE = 100  # less than one image of so many is held out without a warning
+_PICTURES = "monitor"  # folder
 
 
 class GANHooks(Hooks):
@@ -31,6 +37,8 @@ class GANHooks(Hooks):
 
     def batches(self, model: Any, *, first_epoch: int) -> tuple[tf.data.Dataset, int]:
         config = self.preset.training
+        if self._is_told(model):
+            warnings.warn(self._held_out_line(model), stacklevel=2)
         return data.stream(
             **self.preset.data.model_dump(),
             image_shape=model.image_shape,
@@ -38,18 +46,26 @@ class GANHooks(Hooks):
             seed=config.seed,
             first_epoch=first_epoch,
             data_dir=self.data_dir,
-            n_held_out=_N_WATCHED if self.config else 0,
+            n_held_out=self._n_held_out(model),
             validation=self.validation,
             is_validating=self.is_validating,
         )
+
+    def summary(self, model: Any) -> list[str]:
+        is_quiet = self.config and not self._is_told(model)
+        return super().summary(model) + ([self._held_out_line(model)] if is_quiet else [])
 
     def callbacks(
         self, model: Any, folder: Path, *, every: int
     ) -> tuple[list[keras.callbacks.Callback], list[keras.callbacks.Callback]]:
         if self.config is None:
             return [], []
-        self._monitor = self.monitor(model, folder / "monitor")
+        self._monitor = self.monitor(model, folder / _PICTURES)
         return [self._monitor], []
+
+    @staticmethod
+    def pictures(folder: Path) -> list[Path]:
+        return [folder / _PICTURES]
 
     def monitor(self, model: Any, out: Path | None) -> GANMonitor:
         """The monitor of the preset.
@@ -59,14 +75,46 @@ class GANHooks(Hooks):
             out: Folder of the monitor's pictures; None: no pictures.
         """
         pixels, labels = zoo.arrays(model, "train", data_dir=self.data_dir)
-        splits = slice(min(_N_WATCHED, len(pixels) - _N_WATCHED)), slice(-_N_WATCHED, None)  # trained on, held out
+        n, seed = self._n_held_out(model), self.preset.training.seed
+        apart = data.held_out(len(pixels), n, labels=labels, seed=seed)  # as `data.stream` leaves them out
+        rest = np.delete(np.arange(len(pixels)), apart)
+        watched = rest[data.held_out(len(rest), n, labels=None if labels is None else labels[rest], seed=seed)]
+        splits = watched, apart
         binarize = self.preset.data.binarize
         train, holdout = (data.as_seen(pixels[rows], binarize=binarize) for rows in splits)
         if model.is_conditional and labels is not None:
             train, holdout = ((images, labels[rows]) for images, rows in zip((train, holdout), splits, strict=True))
         modes, n_modes = self._modes(labels)
-        return GANMonitor(
-            train, holdout, **self.config.model_dump(), modes=modes, n_modes=n_modes, out=out, n=_N_WATCHED
+        try:
+            return GANMonitor(train, holdout, **self.config.model_dump(), modes=modes, n_modes=n_modes, out=out, n=n)
+        except ZooError as error:
+            raise ZooError(f"No monitor on {self.preset.data.name}: {error}") from None
+
+    def _n_held_out(self, model):
+        """The number of images that are held out for the monitor, whole packs: a tenth of a small data set."""
+        if not self.config:
+            return 0
+        n_images = self._n_images(model)
+        least = -(-LEAST_IMAGES // model.pack) * model.pack
+        if n_images < _LEAST_SHARE * least:
+            raise ZooError(
+                f"A monitor holds out {least} images, of at least {_LEAST_SHARE * least}. Received: {n_images} in "
+                f"{self.preset.data.name}; add images, or take `gan.monitor` out of {self.preset.file}"
+            )
+        return max(least, min(_MOST_WATCHED, n_images // _MOST_SHARE) // model.pack * model.pack)
+
+    def _n_images(self, model):
+        return len(zoo.arrays(model, "train", data_dir=self.data_dir)[0])
+
+    def _is_told(self, model):
+        """Whether so large a share is held out that it is worth a warning."""
+        return self._n_held_out(model) * _TOLD_SHARE > self._n_images(model)
+
+    def _held_out_line(self, model):
+        n, n_images = self._n_held_out(model), self._n_images(model)
+        return (
+            f"The monitor holds out {n} of the {n_images:,} images of {visible(self.preset.data.name)}, a shuffled "
+            f"share of every class; {n_images - n:,} are trained on"
         )
 
     def _modes(self, labels):

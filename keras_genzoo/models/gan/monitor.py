@@ -27,7 +27,7 @@ _LEAST_MODES = 0.75  # share of all modes
 _WON = 0.999  # share of pairs in which D ranks the real image above the generated one
 _MEMORISED = 0.75  # share of pairs in which D ranks the training image above the held out one; 0.5 is chance
 _EXPLODED = 100  # gradient norm over the median of the run
-_LEAST_IMAGES = 10  # images of each kind in a look
+LEAST_IMAGES = 10  # images of each kind in a look
 _N_SHOWN = 64  # samples in a picture
 _NOT_FINITE = "a loss that is not finite"
 _WEIGHTS_NOT_FINITE = "weights that are not finite"
@@ -114,7 +114,7 @@ class GANMonitor(keras.callbacks.Callback):
             ("patience", patience, 1),
             ("grace", grace, 0),
             ("max_restores", max_restores, 0),
-            ("n", n, _LEAST_IMAGES),
+            ("n", n, LEAST_IMAGES),
         ):
             if value < minimum:
                 raise ZooError(f"`{argument}` must be >= {minimum}. Received: {value}")
@@ -134,6 +134,11 @@ class GANMonitor(keras.callbacks.Callback):
         self._streaks: dict[str, int] = {}  # trouble -> number of looks in a row that show it
         self._good: list[np.ndarray] = []  # values of `_kept_variables` at the last look without trouble
         self._is_resumed = False
+        if (self.holdout[0] == self.holdout[0][:1]).all():
+            raise ZooError(
+                f"The {n} images of `holdout` are all the same, so that samples cannot be compared with them; give "
+                "images that differ"
+            )
         self._real_distance = _mean_distance(self.holdout[0])
 
     def state(self) -> dict[str, Any]:

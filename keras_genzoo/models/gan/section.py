@@ -22,7 +22,7 @@ class MonitorConfig(presets.Section):
 class Section(presets.Section):
     """`gan: {monitor: {every: 500, action: stop}}`.
 
-    With a monitor the last images of the training split are held out.
+    With a monitor up to 256 images of the training split are held out, at most a tenth of it where it has 100 or more.
     """
 
     monitor: MonitorConfig | None = None
