@@ -156,6 +156,20 @@ def watched_dataset(
     return dataset.map(checked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
+def of_length(dataset: tf.data.Dataset, n: int) -> tf.data.Dataset:
+    """The first n elements of a dataset, which knows that it has n: Keras takes another for one that ends too soon."""
+    return dataset.take(n).apply(tf.data.experimental.assert_cardinality(n))
+
+
+def after(data: Any) -> contextlib.AbstractContextManager[Any]:
+    """Context whose operations wait for data: in a compiled function, counts and random states would go on without it.
+
+    Args:
+        data: Tensors in tuples and dicts; None is skipped.
+    """
+    return tf.control_dependencies([value for value in tf.nest.flatten(data) if is_tensor(value)])
+
+
 def has_shape(x: Tensor, expected: Sequence[int]) -> Tensor:
     """Whether the examples of a tensor, whose shape is not known before it comes, have a shape."""
     shape = tf.shape(x)

@@ -57,7 +57,7 @@ def export(
     signature per endpoint. It has no random op: noise is an input.
 
     Args:
-        model: Name or path of a preset, or a model: from `load`, built by hand, read from a `.keras` file or copied. Its
+        model: Name or path of a preset, or a model: from `load`, built by hand, from a `.keras` file or copied. Its
             float32 twin is exported, under any policy.
         out: Folder to write `NAME_saved_model/` or `NAME[_float16|_int8].tflite` into, and beside it a report
             `*.export.json` with bytes, SHA-256, ops and the measured agreement. All are written aside, then renamed.

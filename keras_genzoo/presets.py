@@ -238,7 +238,9 @@ class Preset(Section):
     @property
     def name(self) -> str:
         """The folder's name, which is the preset's, unless it was given another; "preset" where it has none."""
-        return self._name or (self._folder.name if self._folder else _UNNAMED)
+        if self._name is not None:
+            return self._name
+        return self._folder.name if self._folder else _UNNAMED
 
     @property
     def file(self) -> str:
@@ -486,7 +488,10 @@ def read_record(path: Path, *, schema: type[pydantic.BaseModel] | None = None, r
         raise ZooError(f"{path} must hold a {kind}. Received: {parts.shown(content)}; {remedy}")
     if schema is not None:
         fields: Any = {"epochs": content} if is_list else content
-        parts.validate(schema, fields, origin=str(path))
+        try:
+            parts.validate(schema, fields, origin=str(path))
+        except ZooError as error:
+            raise ZooError(f"{error}; {remedy}") from None
     return content
 
 

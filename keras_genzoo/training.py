@@ -242,6 +242,7 @@ def prepare(
     Raises:
         ZooError: A bad key of the preset, or a data set that is missing.
     """
+    presets.trust(preset)  # who trains asks for its data
     hooks = models.asked(preset.family, "hooks")(preset, data_dir=data_dir)
     return _prepared(preset, hooks, dtype, first_epoch=first_epoch)
 
@@ -441,8 +442,7 @@ def _validation_batches(plan, hooks, model):
     held = type(hooks)(plan, data_dir=hooks.data_dir)
     held.validation, held.is_validating = hooks.validation, True
     batches, n = held.batches(model, first_epoch=0)
-    # Keras takes a set of unknown length for one that ends too soon.
-    return batches.take(n).apply(tf.data.experimental.assert_cardinality(n))
+    return engine.of_length(batches, n)
 
 
 def _record(preset, hooks, model, epochs, seconds):

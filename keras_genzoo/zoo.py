@@ -425,7 +425,7 @@ def described(
         evaluation=EvaluationConfig(),
     )
     plan = plan.model_copy()
-    plan._name = name or (None if model.preset else model.name)
+    plan._name = name if name is not None or model.preset else model.name
     if description is not None:
         plan = plan.model_copy(update={"description": description})
     if data is not None:

@@ -79,7 +79,7 @@ TABLE = {  # the first row that matches holds
     "models.inputs": Room([*BASE, "engine"], {"keras", "numpy"}, no_files=True),
     "models.doors": Room([*BASE, "engine", "models.inputs"], {"keras"}, no_files=True),
     "models.base": Room(
-        [*BASE, "engine", "networks", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}, no_files=True
+        [*BASE, "engine", "files", "networks", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}
     ),
     "models.labels": Room([*BASE, "models.base", "models.inputs"], {"keras", "numpy"}, no_files=True),
     "models.contract": Room([], set(), no_files=True),

@@ -1,5 +1,6 @@
 """data.py on the real bundled MNIST, and on Fashion-MNIST through the real TFDS where its files are at hand."""
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -573,7 +574,7 @@ def test_a_damaged_original_file_is_named(empty_home, tmp_path):
         data.load("fashion_mnist", "train", data_dir=folder.parent)
 
 
-HOLD = "import filelock, sys, time; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); time.sleep(600)"
+HOLD = "import filelock, sys, time; a = filelock.FileLock(sys.argv[1]); a.acquire(); print(flush=True); time.sleep(60)"
 
 
 def test_a_data_set_is_prepared_by_one_at_a_time(tmp_path, monkeypatch):
@@ -600,13 +601,15 @@ def test_a_data_set_is_prepared_by_one_at_a_time(tmp_path, monkeypatch):
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as other,
         ThreadPoolExecutor() as pool,
+        contextlib.ExitStack() as at_end,
         warnings.catch_warnings(record=True) as told,
     ):
+        at_end.callback(other.kill)  # also where the test fails, or it would wait for the sleeper
         warnings.simplefilter("always")
         assert other.stdout.readline() == b"\n"
         waiting = [pool.submit(tfds._arrays, "slow_set", "train", str(tmp_path / str(i))) for i in range(2)]
         time.sleep(0.3)
-        assert not any(future.done() for future in waiting)
+        assert not [future.exception() for future in waiting if future.done()]
         assert not prepared
         other.kill()
         shapes = [future.result(timeout=60)[0].shape for future in waiting]

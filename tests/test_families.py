@@ -35,6 +35,7 @@ EXCEPTIONS = {  # (room, word) -> why it is no knowledge of a family
     ("data", "faces"): "names of data sets",
     ("data", "labels"): LABELS,
     ("pipeline", "labels"): LABELS,
+    ("base", "labels"): LABELS,
     ("drawings", "labels"): LABELS,
     ("drawings", "label"): LABELS,
     ("evaluation", "labels"): LABELS,
@@ -43,6 +44,7 @@ EXCEPTIONS = {  # (room, word) -> why it is no knowledge of a family
     ("measures", "label"): "a metric's name: label_histogram_kl",
     ("plots", "labels"): LABELS,
     ("presets", "labels"): LABELS,
+    ("training", "labels"): LABELS,
     ("plots", "label"): "an argument of Matplotlib",
     ("plots", "vae"): "an error that says which model a traversal needs",
 }

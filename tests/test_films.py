@@ -364,7 +364,7 @@ def test_a_limit_of_file_size_is_an_error(tmp_path):
     with alone(limit + SWAP, source, tmp_path / "out.mp4", 0) as process:
         said = process.communicate()[1]
     assert process.returncode == 1
-    assert re.search(r"ZooError: Cannot write .*out.mp4: ffmpeg failed: .*(SIGXFSZ|File too large)", said)
+    assert re.search(r"Error: Cannot write .*out.mp4: ffmpeg failed: .*(SIGXFSZ|File too large)", said)
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"old"
 

@@ -649,7 +649,7 @@ def test_the_command_line(tmp_path, photos, monkeypatch, capsys):
     assert json.loads(done.stdout)[0]["metric"] == "squared_error"
     monkeypatch.chdir(elsewhere)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", "../mine", "--data", "folder:../Müller"])  # not --data-dir
+        cli.main(["sample", "../mine", "--data", "folder:../Müller"])  # not --data-dir
     assert stop.value.code == 2
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)

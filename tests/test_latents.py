@@ -245,7 +245,7 @@ def test_every_vae_bounds_the_same_log_p_whatever_its_posterior(name, tiny, mnis
         ({"posterior": {"name": "flat"}}, "`posterior.name` must be one of"),
         ({"prior": {"name": "vamp", "n_components": 0}}, "`n_components` must be >= 1. Received: 0"),
         ({"prior": {"name": "realnvp", "n_layers": 0}}, "`n_layers` must be in 1..256. Received: 0"),
-        ({"prior": {"name": "realnvp"}, "latent_dim": 1}, "needs vectors of 2 numbers or more. Received: 1"),
+        ({"prior": {"name": "realnvp"}, "latent_dim": 1}, "takes vectors of 2 to 1,000,000 numbers. Received: 1"),
         ({"prior": {"name": "hierarchical", "top_dim": 4, "units": [8]}}, r"`top_dim` must be in 1..3"),
         ({"posterior": {"name": "hierarchical", "top_dim": 0, "units": [8]}}, r"`top_dim` must be in 1..3"),
         (

@@ -1,5 +1,6 @@
 """train: what was stopped and goes on ends where an unbroken run ends, to the bit."""
 
+import functools
 import json
 import re
 import shutil
@@ -581,3 +582,29 @@ def test_weights_say_where_they_come_from(tmp_path, few_images):
     record["sha256"] = "0" * 64
     (tmp_path / "moved" / "weights.json").write_text(json.dumps(record))
     assert moved.digest() != before
+
+
+def test_a_training_that_has_died_stops_and_says_why(tmp_path, few_images, monkeypatch):
+    """A decoder that gives the same for every code, as one whose sigmoids are at their end."""
+    from keras_genzoo.models.autoencoder import Autoencoder
+
+    text = PRESET.replace("family: vae", "family: autoencoder").replace(", binarize: dynamic", "")
+    text = text.replace("epochs: 3", "epochs: 30").replace("batch_size: 2000", "batch_size: 10")
+    preset = preset_of(text, tmp_path / "dying")
+    built = Autoencoder.__init__
+
+    @functools.wraps(built)  # whose signature presets are checked by
+    def dead(self, **arguments):
+        built(self, **arguments)
+        self.decoder.set_weights([np.zeros_like(weight) for weight in self.decoder.get_weights()])
+        self.decoder.trainable = False
+
+    monkeypatch.setattr(Autoencoder, "__init__", dead)
+    complaint = r"has died: for 2 epochs its outputs do not depend on its inputs \(its call\). Remove .*partial"
+    with pytest.raises(ZooError, match=complaint):
+        gz.train(preset, tmp_path / "out", patience=2, verbose=0)
+    assert not (tmp_path / "out").exists()
+    with pytest.warns(UserWarning, match="may have learned nothing: its outputs do not depend"):
+        gz.train(preset, tmp_path / "short", epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match="may have learned nothing"):
+        gz.train(preset, tmp_path / "all", epochs=3, patience=None, verbose=0)

@@ -1,16 +1,18 @@
 """Bases of all models of the zoo: one configuration, one optimizer step, state that survives saving, endpoints."""
 
 import functools
+import os
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import engine, networks, parts
+from keras_genzoo import engine, files, networks, parts
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.models.doors import Doors
@@ -81,6 +83,8 @@ class ZooModel(engine.Trainable, Doors):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             cls.__init__ = _seeding(cls.__init__)
+        for step in {"train_step", "test_step"} & set(vars(cls)):
+            setattr(cls, step, _waiting(getattr(cls, step)))
 
     def configure(self, arguments: dict[str, Any]) -> None:
         """Checks a constructor's arguments by its annotations and keeps them for `get_config`.
@@ -386,6 +390,41 @@ class ZooModel(engine.Trainable, Doors):
 
     # === Keras' own ways out ===
 
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save` does. A `.keras` file is made in memory and written aside: where a disk is full,
+        that is an error, and HDF5 would end the process.
+
+        Args:
+            filepath: Path of the file.
+            overwrite: Whether a file that exists is replaced unasked.
+            **kwargs: Further arguments of `keras.Model.save`.
+
+        Raises:
+            ZooError: The file cannot be written; an older one stays.
+        """
+        if overwrite and not kwargs and _is_local(filepath, ".keras"):
+            with files.in_memory(Path(filepath).expanduser()) as file:
+                super().save(file)
+        else:
+            super().save(filepath, overwrite=overwrite, **kwargs)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save_weights` does, by way of memory as `save`.
+
+        Args:
+            filepath: Path of the file, `.weights.h5`.
+            overwrite: Whether a file that exists is replaced unasked.
+            **kwargs: Further arguments of `keras.Model.save_weights`.
+
+        Raises:
+            ZooError: The file cannot be written; an older one stays.
+        """
+        if overwrite and not kwargs and _is_local(filepath, ".weights.h5"):
+            with files.in_memory(Path(filepath).expanduser()) as file:
+                super().save_weights(file)
+        else:
+            super().save_weights(filepath, overwrite=overwrite, **kwargs)
+
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints the layers, as `keras.Model.summary` does, each with the shape of its output."""
         self.show_shapes()
@@ -622,6 +661,22 @@ def _jitted(endpoint):
 
 def _is_scaled(optimizer):
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _is_local(path, suffix):
+    """Whether a path is one of this machine's files of a kind, and no folder or address such as "gs://..."."""
+    return isinstance(path, (str, os.PathLike)) and str(path).endswith(suffix) and "://" not in str(path)
+
+
+def _waiting(step):
+    """A step of which nothing happens before its batch is there: one that the door refuses is not counted."""
+
+    @functools.wraps(step)
+    def waiting(self, data):
+        with engine.after(data):
+            return step(self, data)
+
+    return waiting
 
 
 def _seeding(constructor):

@@ -226,7 +226,7 @@ class Doors(keras.Model):
                     given["validation_data"] = self._entering(validation, None, None, complaints, names)[0]
             if engine.is_dataset(given["x"]):
                 given.setdefault("shuffle", False)  # a dataset orders itself; Keras would warn of its own default
-            return super().fit(**given)
+            return super().fit(given.pop("x"), **given)
 
     def _check_callbacks(self, callbacks):
         """Refuses Keras' callbacks that work on `model.optimizer`, where the model has others."""
@@ -265,7 +265,7 @@ class Doors(keras.Model):
             given["x"], given["y"], given["sample_weight"] = self._entering(
                 x, y, given.get("sample_weight"), complaints
             )
-            return super().evaluate(**given, **rest)
+            return super().evaluate(given.pop("x"), **given, **rest)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs of `call`, as `keras.Model.predict` gives them, after a check of what comes in.

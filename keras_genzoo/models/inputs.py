@@ -133,7 +133,7 @@ def codes(size: int) -> Kind:
     """
 
     def declared(shape, dtype, argument):
-        if len(shape) != 2 or not _fits(shape[1:], (size,)):
+        if len(shape) != 2 or not _fits(shape[1:], (size,)) or shape[0] == 0:
             raise ZooError(f"`{argument}` must have shape (n, {size}) with n >= 1. Received: shape {shape}")
         if not dtype.startswith(("float", "bfloat", "int", "uint")):
             raise ZooError(f"`{argument}` must be numbers. Received: dtype {dtype}")
