@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ import tensorflow as tf
 from keras_genzoo import data as _data
 from keras_genzoo import engine, files, models, origin, zoo
 from keras_genzoo.choices import FORMATS, QUANTIZATIONS
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import ZooError, reason
 from keras_genzoo.presets import Preset
 from keras_genzoo.typing import PathLike
 
@@ -368,16 +369,21 @@ def _run_by_litert(path: Path, inputs: dict[str, _Arrays]) -> tuple[dict[str, _A
         outputs: dict[str, _Arrays | ZooError] = {}
         for name in inputs:
             if Path(folder, f"{name}.out.npz").is_file():
-                with np.load(Path(folder, f"{name}.out.npz")) as stored:
-                    outputs[name] = dict(stored)
+                try:
+                    with np.load(Path(folder, f"{name}.out.npz")) as stored:
+                        outputs[name] = dict(stored)
+                except (OSError, ValueError, zipfile.BadZipFile) as error:
+                    raise ZooError(
+                        f"LiteRT's outputs of {name} of {path.name} are not whole ({reason(error)}); is the folder for "
+                        f"temporary files, {tempfile.gettempdir()}, full?"
+                    ) from error
                 continue
             error = Path(folder, f"{name}.error")
-            reason = (
+            said = (
                 error.read_text(encoding="utf-8") if error.is_file() else f"its process ended with {process.returncode}"
             )
             outputs[name] = ZooError(
-                f"LiteRT cannot run {name} of {path.name} ({reason}); nothing was written. "
-                "Export it in another precision"
+                f"LiteRT cannot run {name} of {path.name} ({said}); nothing was written. Export it in another precision"
             )
     return outputs, json.loads(process.stdout.splitlines()[0])
 

@@ -269,6 +269,16 @@ def samples(model: Any, test: Test) -> list[dict]:
     Returns:
         Rows of metrics.json; none of a data set whose modes are counted.
     """
-    if judges.counts(test.preset.data.name) and test.judge is None:
-        return []
-    return Judged(model, test).rows()
+    return Judged(model, test).rows() if are_judged(test) else []
+
+
+def are_judged(test: Test) -> bool:
+    """Whether the samples of a model are judged: not where their modes are counted, nor with too few test images.
+
+    Args:
+        test: The test.
+    """
+    name = test.preset.data.name
+    if test.judge is not None or judges.knows(name):
+        return True
+    return not judges.counts(name) and test.has(_LEAST_SPREAD, "frechet_distance and the like")

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import helpers
+
 from . import running
 
 SECONDS = 180  # within which a case must end
@@ -24,21 +26,7 @@ GOOD = running.GOOD | {"same", "killed"}
 
 # Tiny trainings of a second: 12 steps an epoch.
 PLANS = {
-    "vae": """
-family: vae
-description: A tiny VAE of the campaign.
-data: {name: mnist, binarize: dynamic}
-model:
-  latent_dim: 4
-  encoder: {name: mlp_encoder, units: [16]}
-  decoder: {name: mlp_decoder, units: [16]}
-training:
-  epochs: 3
-  batch_size: 5000
-  optimizers:
-    optimizer: {name: adam, learning_rate: 1e-3, schedule: cosine}
-evaluation: {metric: nll}
-""",
+    "vae": helpers.PRESET.replace("batch_size: 2000", "batch_size: 5000"),
     "gan": """
 family: gan
 description: A tiny watched GAN of the campaign.

@@ -83,7 +83,7 @@ def samples(model: Any, test: Test) -> list[dict[str, Any]]:
     Returns:
         Rows of metrics.json; none of a data set whose modes are counted.
     """
-    if judges.counts(test.preset.data.name) and test.judge is None:
+    if not measures.are_judged(test):
         return []
     judged = measures.Judged(model, test)
     has_mixture = not model.is_conditional and judged.train_pixels is not None
