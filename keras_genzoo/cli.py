@@ -8,6 +8,7 @@ import codecs
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _print_any_letter()
+    warnings.formatwarning = _one_line_warning
     arguments = _parser().parse_args(argv)
     try:
         if getattr(arguments, "trust", False):
@@ -63,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError) as error:  # the system's own answer to a path or a size
         return _bad_input(f"{type(error).__name__}: {error}")
     return status
+
+
+def _one_line_warning(message: Any, *_: Any) -> str:
+    """A warning as the command line shows it: one line, without the place in this package."""
+    return one_line(f"keras-genzoo: warning: {message}") + "\n"
 
 
 def _bad_input(message: object) -> int:
@@ -315,8 +322,10 @@ def _info(arguments: argparse.Namespace) -> None:
     _say(f"{preset.name}: {one_line(preset.description)}\n{one_line(preset.folder)}\n\n{presets.dump(preset)}")
     for i, stage in enumerate(cards.training_in_words(preset)):
         _say(f"{'then' if i else 'Trained:'} {one_line(stage)}")
-    if metrics is None:
+    if metrics is None or not metrics["rows"]:
         return _say(f"Not measured yet: keras-genzoo evaluate {one_line(arguments.preset)}")
+    if metrics.get("weights_sha256") != (preset.record(presets.WEIGHTS_RECORD) or {}).get("sha256"):
+        _say("These numbers were measured on other weights than those in the folder:")
     _print_metrics(metrics["rows"])
 
 
@@ -342,7 +351,7 @@ def _sample(arguments: argparse.Namespace) -> None:
     _check(arguments, n=_MOST_IMAGES, seed=_MOST_SEED, label=_MOST_SEED, mixture=_MOST_IMAGES)
     if arguments.mixture is not None and arguments.seed < 0:
         raise ZooError(f"--seed must be >= 0. Received: {arguments.seed}")
-    files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}.png")
+    files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}_samples.png")
     model = loaded(arguments.preset)
     from keras_genzoo import drawings
 
@@ -364,7 +373,8 @@ def _plot(arguments: argparse.Namespace) -> None:
 
     preset = presets.find(arguments.preset)
     beside = presets.find(arguments.beside) if arguments.beside else None
-    files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}.png")
+    suffix = "" if arguments.kind == choices.FIRST else f"_{arguments.kind}"
+    files.try_to_write_file(arguments.out or f"{preset.name}{suffix}.png")
     with starting():
         from keras_genzoo import drawings
     with native_logs_hidden(), working("Drawing"):
@@ -398,7 +408,7 @@ def _train(arguments: argparse.Namespace) -> None:
         updates=updates,
         validation=arguments.validation,
         callbacks=[training.tensorboard(arguments.tensorboard)] if arguments.tensorboard else [],
-        patience=arguments.patience or None,
+        patience=None if arguments.patience == 0 else arguments.patience,
         overwrite=arguments.overwrite,
         verbose=1 if sys.stdout.isatty() else 2,
     )
@@ -494,7 +504,8 @@ def loaded(name: str) -> Any:
     """
     from keras_genzoo import presets
 
-    presets.find(name)
+    if not name.endswith(".keras"):
+        presets.find(name)
     with starting():
         from keras_genzoo import zoo
 

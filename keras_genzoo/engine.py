@@ -170,6 +170,11 @@ def after(data: Any) -> contextlib.AbstractContextManager[Any]:
     return tf.control_dependencies([value for value in tf.nest.flatten(data) if is_tensor(value)])
 
 
+def length(x: Tensor) -> Tensor:
+    """The number of examples of a tensor, whose rank need not be known before it comes."""
+    return tf.shape(x)[0]
+
+
 def has_shape(x: Tensor, expected: Sequence[int]) -> Tensor:
     """Whether the examples of a tensor, whose shape is not known before it comes, have a shape."""
     shape = tf.shape(x)

@@ -72,6 +72,8 @@ def evaluate(
         "n_probe_images": n_probe_images,
     }
     for argument, value in {"n_images": n_images, **counts}.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer))):
+            raise ZooError(f"`{argument}` must be an integer >= 1. Received: {value!r}")
         if value is not None and value < 1:
             raise ZooError(f"`{argument}` must be >= 1. Received: {value}")
     start = time.monotonic()

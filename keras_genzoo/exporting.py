@@ -7,7 +7,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,6 @@ from keras_genzoo.typing import PathLike
 _CHECKED = 64  # number of images that the export is compared with Keras on
 _CALIBRATION = 256  # number of training images that set the ranges of int8
 _LITERT_PROCESS = Path(__file__).with_name("litert_process.py")
-_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _SEEDS = {"test": 0, "train": 1}  # seed of the codes beside the images of each split
 
 # Largest error allowed, as a share of the range of Keras' output. The error of float formats is that of the worst
@@ -128,8 +126,7 @@ def export_all(
         model = zoo.load(model)
     preset = zoo.described(model, name=name, data=data)
     name = preset.name
-    if not _NAME.fullmatch(name):
-        raise ZooError(f"`name` must be letters, digits, '.', '_' and '-'. Received: {name!r}")
+    zoo.check_finite(model, name)
     out = Path(out).expanduser().resolve()
     targets = [
         out

@@ -138,6 +138,7 @@ def extract(
     if source.is_file() and _identity(out) == _identity(source.parent):
         raise ZooError(f"{shown(out)} is the folder of {shown(source)}; choose another one to write")
     is_read = _is_one_of(inputs)
+    files.try_to_write(out / "face.png")
     detect, broken = detect or detector(), []
 
     def cut(file, suffix, pixels):
@@ -215,6 +216,7 @@ def swap(
     for target in targets.values():
         if is_read(target):
             raise ZooError(f"{shown(target)} is a file to read; choose another one to write")
+    files.try_to_write(next(iter(targets.values())))
     detect, broken = detect or detector(), []
 
     def swapped(pixels, counts):

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_genzoo import engine, metrics, presets, zoo
 from keras_genzoo.data import made
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import ZooError, reason
 from keras_genzoo.typing import PathLike
 
 JUDGES = {"mnist": "classifier_mnist", "fashion_mnist": "classifier_fashion_mnist"}  # preset of each data set's judge
@@ -83,11 +83,11 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
         return {"features": np.concatenate(parts)}
 
     try:
-        found = classify(real[:1])["features"]
+        found = classify(real[:_AT_ONCE])["features"]
     except Exception as error:  # whatever a user's network raises
-        raise ZooError(
-            f"`judge` {name!r} does not judge images of shape {real.shape[1:]}: {' '.join(str(error).split())[:160]}"
-        ) from error
+        raise ZooError(f"`judge` {name!r} does not judge images of shape {real.shape[1:]}: {reason(error)}") from error
+    if not np.isfinite(found).all() or (len(found) > 1 and not np.ptp(found, axis=0).any()):
+        raise ZooError(f"`judge` {name!r} gives no features that tell images apart: NaN, or the same for all")
     judged_by = f"{found.shape[1]} features of {_named(name, model)}, given by the user, not Inception-FID"
     return Features(name, judged_by, classify)
 
@@ -109,6 +109,8 @@ def _components(real):
 def _opened(judge: Any) -> tuple[str, Any]:
     """The name of a user's judge, and the model or function."""
     if isinstance(judge, keras.Model):
+        if hasattr(judge, "can") and not judge.can("classify"):
+            raise ZooError(f"`judge` {judge.name!r} is a {type(judge).__name__}, which gives no features of images")
         return judge.name, judge
     if not isinstance(judge, (str, Path)):
         if callable(judge):
@@ -129,7 +131,7 @@ def _keras_file(path: PathLike) -> Any:
     try:
         return keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # of all types
-        raise ZooError(f"`judge` {str(path)!r} cannot be loaded: {' '.join(str(error).split())[:160]}") from error
+        raise ZooError(f"`judge` {str(path)!r} cannot be loaded: {reason(error)}") from error
 
 
 def _as_features(outputs):

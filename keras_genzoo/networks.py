@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from keras_genzoo import parts
@@ -23,7 +24,7 @@ from keras_genzoo.typing import DType, Shape, Spec, Tensor
 
 _MOMENTUM = 0.9  # share of BatchNorm's running means that a step keeps, PyTorch's 0.1; Keras' 0.99 lags in short runs
 _DCGAN_SLOPE = 0.2  # slope of LeakyReLU below 0 (Radford, Metz & Chintala 2016, section 4)
-OWN = "keras"  # name of a spec that holds a user's own model
+_FAR, _PROBED = 100.0, 4  # size and number of the inputs by which the range of a user's network is seen
 _FACE_SLOPE = 0.1  # slope of LeakyReLU below 0 in the face swaps of 2017
 _MOST_FREQUENCIES = 20  # waves; float32 knows no phase of a faster one
 _LEAST_VARIANCE = 1e-4  # added to a channel's variance, which is 0 in a flat image: a deviation of 2.6 grey levels
@@ -59,7 +60,7 @@ def build(
     """
     if isinstance(spec, keras.Model):
         inputs, outputs = own(spec, key=key, **shapes)
-    elif isinstance(spec, dict) and spec.get("name") == OWN:
+    elif parts.is_own("network", spec):
         inputs, outputs = own(_deserialized(spec, key), key=key, **shapes)
     else:
         inputs, outputs = parts.build("network", spec, key=key, dtype=dtype, **shapes)
@@ -88,7 +89,7 @@ def plain(spec: Any) -> Any:
             "get_config and register it with @keras.saving.register_keras_serializable, or build it as a Functional "
             "model"
         ) from error
-    return {"name": OWN, "config": config}
+    return {"name": parts.OWN, "config": config}
 
 
 def copied(spec: Any) -> Any:
@@ -128,6 +129,7 @@ def own(model: Any, *, key: str, **shapes: Any) -> tuple[Tensor, Any]:
             f"{' '.join(str(error).split())[:200]}"
         ) from error
     _check_activation(model, key)
+    _check_range(model, key, inputs.shape[1:])
     if makes_pixels:
         return inputs, _fitting(outputs, (None, *image_shape), model, key)
     if heads is None:
@@ -182,6 +184,34 @@ def _check_activation(model, key):
         )
 
 
+def _check_range(model, key, shape):
+    """Looks at outputs for large inputs, which show an activation that stands inside a layer, or before a reshape."""
+    outputs = model(
+        ops.convert_to_tensor(_FAR * np.random.default_rng(0).standard_normal((_PROBED, *shape), "float32"))
+    )
+    if key == "network":
+        outputs = outputs["logits"] if isinstance(outputs, dict) else outputs
+        outputs = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    if isinstance(outputs, (dict, list, tuple)):
+        return  # heads of an encoder, which may be anything
+    values = ops.convert_to_numpy(ops.cast(outputs, "float32"))
+    is_in_unit = values.min() >= 0 and values.max() <= 1 and np.ptp(values) > 0
+    sums_to_one = values.ndim == 2 and values.shape[1] > 1 and np.allclose(values.sum(1), 1, atol=1e-3)
+    if key == "generator" and not (values.min() >= 0 and values.max() <= 1):
+        raise ZooError(
+            f"`{key}`: {model.name!r} gives values of {values.min():.3g} to {values.max():.3g}, and images are in "
+            "[0, 1]; end it with a sigmoid"
+        )
+    if key in ("decoder", "discriminator") and is_in_unit:
+        wanted = "raw pixels" if key == "decoder" else "logits"
+        raise ZooError(
+            f"`{key}`: {model.name!r} gives values in [0, 1] for inputs of any size, as behind a sigmoid, and a {key} "
+            f"gives {wanted}; leave the activation out"
+        )
+    if key == "network" and is_in_unit and sums_to_one:
+        raise ZooError(f"`{key}`: {model.name!r} gives probabilities, and a classifier gives logits; leave softmax out")
+
+
 def _shapes_of(heads):
     return ", ".join(f"{name} (batch, {size})" for name, size in heads.items())
 
@@ -190,7 +220,9 @@ def _deserialized(spec, key):
     """The Keras model that `plain` has described."""
     config = spec.get("config")
     if set(spec) != {"name", "config"} or not isinstance(config, dict):
-        raise ZooError(f"`{key}` with the name {OWN!r} has one option, `config`, a mapping that Keras has written")
+        raise ZooError(
+            f"`{key}` with the name {parts.OWN!r} has one option, `config`, a mapping that Keras has written"
+        )
     try:
         model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
     except Exception as error:  # of all types: a configuration of a stranger's

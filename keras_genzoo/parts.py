@@ -30,6 +30,7 @@ Natural = Annotated[int, Field(ge=0, le=_GREATEST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
+OWN = "keras"  # name of a spec that holds a Keras model of a user's own
 _GROUP = "keras_genzoo.parts"  # group of entry points, named "KIND.NAME"
 _MOST_LETTERS = 120  # length of a received value in an error
 _BOUNDS = {  # sign of a bound, and its name in the error's context, by pydantic's type of the error
@@ -123,6 +124,11 @@ def chosen(kind: str, spec: Spec, *, key: str | None = None, origin: str | None 
     part = resolve(registered[name])
     options = {} if isinstance(spec, str) else {option: value for option, value in spec.items() if option != "name"}
     return part, bind(part, options, origin=origin, prefix=f"{key}.", hidden=_kind(kind).decided)
+
+
+def is_own(kind: str, spec: Spec) -> bool:
+    """Whether a spec holds a network that is a Keras model of a user's own, see `networks.own`."""
+    return kind == "network" and isinstance(spec, dict) and spec.get("name") == OWN
 
 
 def build(kind: str, spec: Spec, *, key: str | None = None, **decided: Any) -> Any:

@@ -32,6 +32,7 @@ HISTORY_FILE = "history.json"  # the losses of every epoch of training
 STATE_FILE = "state.json"  # of a partial run, which is beside the folder
 _RECIPES = "recipes"  # folder of CONFIGS with presets that wait for data of the user's own
 _MAY_BE_UNKNOWN = ("epochs", "batch_size")  # keys of a training that are 0, and missing in the file, where not known
+_PICTURES = ("monitor", "preview.png")  # what a training leaves beside the preset
 _GROUP = "keras_genzoo.presets"  # group of entry points whose values name packages with preset folders in them
 _UNNAMED = "preset"  # name of a preset without a folder
 _PATHS: list[Path] = []  # folders of preset folders that this process has added
@@ -121,7 +122,7 @@ class EvaluationConfig(Section):
 class _Record(pydantic.BaseModel):
     """Base of the JSON files beside a preset.yaml: what is read of them has its type, and more may be there."""
 
-    model_config = pydantic.ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    model_config = pydantic.ConfigDict(extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class _Weights(_Record):
@@ -129,14 +130,14 @@ class _Weights(_Record):
     sha256: str | None = None
     bytes: parts.Natural | None = None
     parameters: parts.Natural | None = None
-    train_steps: int | None = None
+    train_steps: parts.Natural | None = None
     origin: dict[str, Any] | None = None
 
 
 class _Row(_Record):
     metric: Annotated[str, Field(min_length=1)]
     value: float | None
-    n: int
+    n: parts.Natural
     unit: str
     protocol: str
 
@@ -370,6 +371,25 @@ def add_path(folder: PathLike) -> None:
         raise ZooError(f"{str(folder)!r} is no folder")
     if path not in _PATHS:
         _PATHS.append(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuses to replace what is no preset folder, and a preset folder with files of its owner's in it.
+
+    Args:
+        path: File or folder that exists.
+
+    Raises:
+        ZooError: With the names of what would be lost.
+    """
+    if not (path / PRESET_FILE).is_file():
+        raise ZooError(f"{path} exists and is no preset folder; give another path")
+    own = {PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD, METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE, HISTORY_FILE}
+    others = sorted(file.name for file in path.iterdir() if file.name not in own | set(_PICTURES))
+    if others:
+        raise ZooError(
+            f"{path} holds other files than a preset's: {', '.join(others[:3])}; move them, or give another path"
+        )
 
 
 def trust(preset: Preset | PathLike) -> None:

@@ -25,7 +25,7 @@ from keras_genzoo.typing import PathLike
 
 _STATE = presets.STATE_FILE  # file of a partial run that names its checkpoint
 _CHECK = "check"  # key of the state file: SHA-256 of the rest
-_ADDED = ("validation", "ended", "arrays", "sha256", _CHECK)  # keys that older state files lack
+_ADDED = ("data", "validation", "ended", "arrays", "sha256", _CHECK)  # keys that older state files lack
 _MOST_EPOCHS = 1_000_000
 _MOST_SEED = 2**32 - 1  # NumPy takes no greater one
 
@@ -119,9 +119,14 @@ def train(
     if data is not None:
         plan = family_hooks.on_data(plan, (data,) if isinstance(data, str) else tuple(data))
     if epochs is not None:
+        if "training.epochs" in (updates or {}):
+            raise ZooError("`training.epochs` is given twice: by its own argument, and among the updates (--set)")
         plan = family_hooks.in_epochs(plan, epochs)
-    _check(plan, validation, callbacks)
+    callbacks = keras.tree.flatten(callbacks)
+    _check(plan, validation, callbacks, patience)
     out = Path(out).expanduser().resolve()
+    if not out.name:
+        raise ZooError(f"`out` must be a folder to make. Received: {out}")
     with files.lock(out):
         if _is_finished(out, plan, dtype, validation):
             _remove_partial(out)
@@ -169,8 +174,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     if os.path.exists(files.healed(out)):
         if not overwrite:
             raise ZooError(f"{out} exists; give another folder, or overwrite it (overwrite=True, --overwrite)")
-        if not (out / presets.PRESET_FILE).is_file():
-            raise ZooError(f"{out} exists and is no preset folder; give another folder")
+        presets.check_replaceable(out)
     files.try_to_write(_partial(out) / _STATE)
 
 
@@ -185,6 +189,7 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
         model, batches, steps_per_epoch = _prepared(plan, hooks, dtype, first_epoch=state["epoch"])
         for line in hooks.summary(model):
             progress.say(line, verbose=bool(verbose))
+        _check_data(hooks.data_arrays(model), model, state, partial)
         _warn_of_short_run(model, config.epochs * steps_per_epoch)
         if state["epoch"]:
             zoo.load_weights(model, _checked(partial, state, state["weights"]))
@@ -204,7 +209,7 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
             # The user's come before the checkpoint, which then holds what they have changed.
             callbacks=[*before, *callbacks, checkpoint, *signs, *after, says],
         )
-        _tell_death(plan, signs, partial)
+        _tell_death(plan, model, signs, partial)
         trouble = hooks.trouble() or checkpoint.trouble
         if trouble:
             raise ZooError(
@@ -212,7 +217,7 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
                 f"are in {partial}. Lower the learning rate in {plan.file}"
             )
         hooks.finish(model)
-        trained = _record(plan, hooks, model, state["epoch"], state["seconds"])
+        trained = _record(plan, state["data"], model, state["epoch"], state["seconds"])
         zoo.save(
             model,
             out,
@@ -397,11 +402,15 @@ def _with_options(plan, updates, *, seed, batch_size, learning_rate):
     """The preset with the user's values in the place of its own, checked by its schema."""
     given = {"training.seed": seed, "training.batch_size": batch_size}
     given |= {f"training.optimizers.{key}.learning_rate": learning_rate for key in plan.training.optimizers}
-    given = {key: value for key, value in given.items() if value is not None} | dict(updates or {})
+    given = {key: value for key, value in given.items() if value is not None}
+    twice = sorted(set(given) & set(updates or {}))
+    if twice:
+        raise ZooError(f"`{twice[0]}` is given twice: by its own argument, and among the updates (--set)")
+    given |= dict(updates or {})
     return presets.updated(plan, given) if given else plan
 
 
-def _check(plan, validation, callbacks):
+def _check(plan, validation, callbacks, patience):
     """Checks what would fail only in the midst of a training."""
     config = plan.training
     if not 1 <= config.epochs <= _MOST_EPOCHS:
@@ -410,6 +419,8 @@ def _check(plan, validation, callbacks):
         raise ZooError(f"`seed` must be in 0..{_MOST_SEED}. Received: {_short(config.seed)}")
     if isinstance(validation, (int, float)) and not 0 < validation < 1:
         raise ZooError(f"`validation` must be a share in (0, 1), or images. Received: {validation!r}")
+    if patience is not None and patience < 1:
+        raise ZooError(f"`patience` must be >= 1, or None for never (--patience 0). Received: {patience}")
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
             raise ZooError(f"`callbacks` must be Keras callbacks. Received: {_short(callback)}")
@@ -445,16 +456,32 @@ def _validation_batches(plan, hooks, model):
     return engine.of_length(batches, n)
 
 
-def _record(preset, hooks, model, epochs, seconds):
+def _record(preset, data_hashes, model, epochs, seconds):
     """The entries of weights.json about a training."""
     start = preset.training.start_from
     weights = presets.find(start).record(presets.WEIGHTS_RECORD) if start else None
     return {
-        "data": {name: origin.data_hash(*arrays) for name, arrays in hooks.data_arrays(model).items()},
+        "data": data_hashes,
         "start_from": {"name": start, "sha256": weights["sha256"]} if weights else None,
         "stages": [_stage(preset, model, epochs)],
         "seconds": _rounded(seconds),
     }
+
+
+def _check_data(arrays, model, state, partial):
+    """Refuses images of another shape than the model's, and other images than those that a run began with."""
+    for name, (pixels, _) in arrays.items():
+        if tuple(pixels.shape[1:]) != model.image_shape:
+            raise ZooError(
+                f"The images of {name} have the shape {pixels.shape[1:]}, and the model takes {model.image_shape}; "
+                "give another data set, or change `model.image_shape`"
+            )
+    hashes = {name: origin.data_hash(*both) for name, both in arrays.items()}
+    if state["data"] not in (None, hashes):
+        raise ZooError(
+            f"{partial} holds a run on other images: {', '.join(hashes)} has changed since; {_remedy(partial)}"
+        )
+    state["data"] = hashes
 
 
 def _vital_signs(plan, hooks, model, patience):
@@ -469,16 +496,16 @@ def _vital_signs(plan, hooks, model, patience):
     ]
 
 
-def _tell_death(plan, signs, partial):
+def _tell_death(plan, model, signs, partial):
     """Raises the error of a training that has died, or warns of one that looks like it at its end."""
     for one in signs:
         if one.has_stopped:
             raise ZooError(
                 f"Training of {plan.name} has died: for {one.streak} epochs {one.trouble}. Remove {partial}, and "
-                f"{CURE}; patience=None goes on all the same"
+                f"{CURE}{model.cure}; patience=None goes on all the same"
             )
         if one.trouble:
-            warnings.warn(f"{plan.name} may have learned nothing: {one.trouble}; {CURE}", stacklevel=4)
+            warnings.warn(f"{plan.name} may have learned nothing: {one.trouble}; {CURE}{model.cure}", stacklevel=4)
 
 
 def _stage(preset, model, epochs):
@@ -514,7 +541,7 @@ def _partial(out):
 
 def _fresh_state(preset, dtype, validation):
     return {
-        "digest": preset.digest(), "dtype": dtype, "validation": validation, "epoch": 0, "ended": False,
+        "digest": preset.digest(), "dtype": dtype, "data": None, "validation": validation, "epoch": 0, "ended": False,
         "weights": None, "arrays": None, "sha256": {}, "history": [], "seconds": 0.0, "hooks": None,
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -35,6 +36,7 @@ from keras_genzoo.presets import (
 from keras_genzoo.registry import resolve
 from keras_genzoo.typing import DType, PathLike
 
+_NAME = re.compile(r"\w[\w .-]{0,199}")  # name of a preset, which is also that of files
 _DECIDED_BY_ZOO = ("seed", "dtype", "name")  # constructor arguments that a preset.yaml does not set
 _GOLDEN_IMAGES = 1  # number of images in the stored example; more would make large files of codes of 1,000 numbers
 _INK = 0.2  # share of white pixels in an image of the stored example
@@ -107,7 +109,7 @@ def build(preset: Preset, *, dtype: DType = None) -> Any:
     for key, kind in cls.PARTS.items():
         spec = arguments.get(key)
         for part in spec if isinstance(spec, list) else [spec]:
-            if part is not None:
+            if part is not None and not parts.is_own(kind, part):
                 parts.chosen(kind, part, key=f"model.{key}", origin=file)
     shape = arguments.get("image_shape")
     n = math.prod(shape) if shape else 0
@@ -209,7 +211,7 @@ def load_weights(model: Any, path: PathLike) -> None:
             model.load_weights(path)
     except Exception as error:  # a damaged file is an error of any type in HDF5, h5py or Keras
         raise ZooError(f"{path} does not hold the weights of this {type(model).__name__}: {reason(error)}") from error
-    _check_finite(model, path)
+    check_finite(model, path)
 
 
 @contextlib.contextmanager
@@ -236,11 +238,20 @@ def _check_extent(model, path):
         raise ZooError(f"it holds {held:,} bytes of numbers, and the model's are {own:,}")
 
 
-def _check_finite(model, path):
+def check_finite(model: Any, origin: Any) -> None:
+    """Refuses a model with weights that are not finite.
+
+    Args:
+        model: The model.
+        origin: File or name of the model, for the error.
+
+    Raises:
+        ZooError: A weight is NaN or infinite.
+    """
     for variable in model.weights:
         if "float" in variable.dtype and not np.isfinite(engine.array(variable)).all():
             raise ZooError(
-                f"{path}: `{variable.path}` holds NaN or infinity: the file is damaged, or its training had failed. "
+                f"{origin}: `{variable.path}` holds NaN or infinity: the file is damaged, or its training had failed. "
                 "Retrain it, or fetch it again"
             )
 
@@ -263,7 +274,7 @@ def _load_keras(path: Path, weights: PathLike | None, dtype: DType) -> Any:
         raise ZooError(f"{path} does not hold a {cls.__name__} that loads: {reason(error)}") from error
     if weights not in ("preset", None):
         load_weights(model, weights)
-    _check_finite(model, path)
+    check_finite(model, path)
     return model
 
 
@@ -343,13 +354,15 @@ def save(
         ['golden.npz', 'history.json', 'model.weights.h5', 'preset.yaml', 'weights.json']
     """
     path = files.healed(Path(path).expanduser().resolve())
-    plan = described(model, name=name or path.name, data=data, description=description, protocol=protocol)
+    plan = described(model, name=name or path.name, data=data, description=description, protocol=protocol, exact=True)
+    if "frozen" in model.get_config():
+        warnings.warn("A preset folder does not say which layers are frozen; a `.keras` file does", stacklevel=2)
     if weights_dtype not in _WEIGHTS_DTYPES:
         raise ZooError(f"`weights_dtype` must be 'float32' or 'float16'. Received: {weights_dtype!r}")
     if os.path.exists(path) and not overwrite:
         raise ZooError(f"{path} exists; give another path, or overwrite=True")
-    if os.path.exists(path) and not (path / PRESET_FILE).is_file():
-        raise ZooError(f"{path} exists and is no preset folder; give another path")
+    if os.path.exists(path):
+        presets.check_replaceable(path)
     came_from = origin.record(plan, dtype=model.dtype_policy.name) | _hash_of_held(plan) | (trained or {})
     if trained is None and model.preset is not None and _has_stored_weights(model):
         came_from = model.preset.record(WEIGHTS_RECORD).get("origin") or came_from
@@ -379,6 +392,7 @@ def save(
         }
         files.write_json(folder / WEIGHTS_RECORD, record)
         if history:
+            history = _by_epoch(history)
             epochs = [{key: value and float(f"{value:.6g}") for key, value in logs.items()} for logs in history]
             files.write_json(folder / HISTORY_FILE, epochs, indent=None)
         for picture in pictures:
@@ -395,6 +409,7 @@ def described(
     data: Any = None,
     description: str | None = None,
     protocol: Mapping[str, Any] | None = None,
+    exact: bool = False,
 ) -> Preset:
     """The preset of a model, with other data and another protocol; a fresh one where the model has none.
 
@@ -402,6 +417,7 @@ def described(
         model: A model of the zoo's classes.
         name: Name of the preset; None: that of its folder, or of the model.
         data, description, protocol: See `save`.
+        exact: Whether the model must be of a class that `load` makes; else a subclass is taken for its family's.
 
     Returns:
         A preset. That of a model that was built by hand has no folder, and claims nothing that is not known.
@@ -409,7 +425,10 @@ def described(
     Raises:
         ZooError: The model is of a subclass, or of no family; or an argument is wrong.
     """
-    family = models.family_of(type(model))
+    found = [models.family_of(cls) for cls in (type(model).__mro__[:1] if exact else type(model).__mro__)]
+    family = next(filter(None, found), None)
+    if family is None and not exact:
+        raise ZooError(f"A model of the zoo's families is needed. Received: a {type(model).__name__}")
     if family is None:
         raise ZooError(
             f"{type(model).__name__} is no class of the zoo's families: a preset folder would come back as another, "
@@ -426,15 +445,19 @@ def described(
     )
     plan = plan.model_copy()
     plan._name = name if name is not None or model.preset else model.name
+    if not _NAME.fullmatch(plan.name):
+        raise ZooError(f"`name` must be letters, digits, '.', '_' and '-'. Received: {plan.name!r}")
     if description is not None:
         plan = plan.model_copy(update={"description": description})
     if data is not None:
         config: dict[str, Any] = dict(data) if isinstance(data, Mapping) and "name" in data else {"name": data}
         if not isinstance(config["name"], str):
             config = {**config, "name": held.hold(config["name"])}
-        config = {**config, "name": _data.full_name(config["name"])}
+        config = {**config, "name": _data.full_name(_data.known(config["name"]))}
         plan = plan.model_copy(update={"data": parts.validate(DataConfig, config, origin="`data`")})
         plan._is_asked = True
+    if protocol is not None and not isinstance(protocol, Mapping):
+        raise ZooError(f"`protocol` must be a dict of keys of `evaluation`. Received: {protocol!r}")
     if protocol is not None:
         merged = {**plan.evaluation.model_dump(), **protocol}
         plan = plan.model_copy(update={"evaluation": parts.validate(EvaluationConfig, merged, origin="`protocol`")})
@@ -443,7 +466,7 @@ def described(
 
 def _configuration(model):
     """The section `model` of a model's preset.yaml: the arguments that are not those of every model."""
-    config = {key: value for key, value in model.get_config().items() if key not in _DECIDED_BY_ZOO}
+    config = {key: value for key, value in model.get_config().items() if key not in (*_DECIDED_BY_ZOO, "frozen")}
     return {key: value for key, value in config.items() if value != _default(model, key)}
 
 
@@ -475,6 +498,14 @@ def _hash_of_held(preset):
         with contextlib.suppress(MissingDataError):
             splits[split] = origin.data_hash(*_data.arrays(name, split))
     return {"data": splits}
+
+
+def _by_epoch(history: Any) -> list[dict[str, float]]:
+    """A history as a list of dicts: also what Keras' `fit` returns."""
+    columns = getattr(history, "history", history)
+    if isinstance(columns, dict):
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return columns
 
 
 def _has_stored_weights(model: Any) -> bool:

@@ -71,7 +71,7 @@ TABLE = {  # the first row that matches holds
     "losses": Room([*BASE, "engine"], {"keras"}, no_files=True),
     "distributions": Room([*BASE, *MATHS[:1]], {"keras"}, no_files=True),
     "layers": Room([*BASE, *MATHS[:2]], {"keras", "numpy"}, no_files=True),
-    "networks": Room([*BASE, "parts", *MATHS[:3]], {"keras"}, no_files=True),
+    "networks": Room([*BASE, "parts", *MATHS[:3]], {"keras", "numpy"}, no_files=True),
     "metrics": Room(BASE, {"numpy", "sklearn"}, no_files=True),
     "samplers": Room(BASE, {"numpy", "sklearn"}, no_files=True),
     # The wings.

@@ -219,6 +219,77 @@ def test_weights_of_classes_need_classes(tiny, digits):
             tiny(name).fit(images, y, class_weight={0: 1.0}, verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        (-np.ones(64), "must be >= 0. Received: -1"),
+        (np.full(64, np.nan), "must be finite"),
+        (np.full(64, 1e38), "must have a sum that float32 holds"),
+        (np.ones(32), "All parts must have as many examples. Received: 64 of `.*`, 32 of"),
+        (np.ones(1), "Received: 64 of `.*`, 1 of"),
+        (np.ones((64, 2)), r"must have shape \(n,\). Received: \(64, 2\)"),
+    ],
+)
+def test_weights_that_would_be_misread_are_refused(weights, complaint, tiny, digits):
+    images, labels = digits
+    model = tiny("classifier", run_eagerly=True)
+    before = trainable(model)
+    for enter in (
+        lambda: model.fit(images, labels, sample_weight=weights, verbose=0),
+        lambda: model.evaluate(images, labels, sample_weight=weights, verbose=0),
+        lambda: model.train_on_batch(images, labels, sample_weight=weights),
+        lambda: model.fit(tf.data.Dataset.from_tensors((images, labels, weights)), verbose=0),
+    ):
+        with pytest.raises(gz.ZooError, match=complaint):
+            enter()
+    assert moved(model, before) == 0
+    with pytest.raises(gz.ZooError):
+        model.fit(images, labels, validation_data=(images, labels, weights), verbose=0)
+
+
+def test_no_part_stands_for_all_examples(tiny, digits):
+    images, labels = digits
+    for name, y in (("autoencoder", images[:1]), ("face_swap", images[:1]), ("classifier", labels[:1])):
+        model = tiny(name, run_eagerly=True)
+        for enter in (
+            lambda model=model, y=y: model.train_on_batch(images, y),
+            lambda model=model, y=y: model.test_on_batch(images, y),
+            lambda model=model, y=y: model.evaluate(images, y, verbose=0),
+            lambda model=model, y=y: model.fit(tf.data.Dataset.from_tensors((images, y)), verbose=0),
+            lambda model=model, y=y: model.fit(((x, y) for x in [images]), verbose=0),
+        ):
+            with pytest.raises(gz.ZooError, match=r"as many examples. Received: 64 of `x`, 1 of `y`"):
+                enter()
+
+
+def test_a_y_of_several_parts_is_refused(tiny, digits):
+    images, labels = digits
+    model = tiny("autoencoder")
+    for y in ({"images": images}, (images, labels)):
+        for enter in (lambda y=y: model.evaluate(images, y), lambda y=y: model.fit(dataset(images, y))):
+            with pytest.raises(gz.ZooError, match=r"`y` must be one array. Received: a (dict of \['images'\]|tuple)"):
+                enter()
+    with pytest.raises(gz.ZooError, match="`x` is missing"):
+        model.fit()
+
+
+@pytest.mark.parametrize("bad", [{0: float("nan")}, {0: -1.0}, [1.0, 2.0], {0: "many"}])
+def test_bad_weights_of_classes_are_refused(bad, tiny, digits):
+    for enter in (tiny("classifier").fit, tiny("classifier").train_on_batch):
+        with pytest.raises(gz.ZooError, match="`class_weight` must be a dict of classes and weights >= 0"):
+            enter(*digits, class_weight=bad)
+
+
+def test_validation_may_be_a_dict(tiny, digits):
+    images, labels = digits
+    both, none = {"images": images, "labels": labels}, dict.fromkeys(range(10), 0.0)
+    for name in ("conditional vae", "classifier"):
+        model = tiny(name, run_eagerly=True)
+        history = model.fit(both, validation_data=both, class_weight=none, verbose=0).history
+        measured = model.evaluate(images, labels, verbose=0, return_dict=True)
+        assert history["val_loss"][0] == pytest.approx(measured["loss"])
+
+
 # === Values ===
 
 
@@ -227,6 +298,9 @@ SPOILT = {
     "uint8": (lambda x: (x * 255).astype("uint8"), r"dtype uint8.*255"),
     "nan": (lambda x: np.where(x > 0.9, np.nan, x).astype("float32"), "finite"),
     "side": (lambda x: x[:, :14], "must have shape"),
+    "rank": (lambda x: x[..., 0], r"must have shape \(n, 28, 28, 1\). Received: \((64|32|None), 28, 28\)"),
+    "negative": (lambda x: x - 1, r"must be in \[0, 1\]. Received: \[-1, 0\]"),
+    "empty": (lambda x: x[:0], "empty"),
 }
 
 
@@ -261,6 +335,12 @@ def image_doors(model, digits, name):
             "predict dataset": lambda x: model.predict(dataset(x, *labels), verbose=0),
             "predict_on_batch": lambda x: model.predict_on_batch((x, *labels) if labels else x),
         }
+    for use in ("encode", "reconstruct", "classify", "swap"):
+        if hasattr(model, use):
+            arguments = {"to": "a"} if use == "swap" else {"labels": others[0]} if "conditional" in name else {}
+            doors[use] = lambda x, use=use, arguments=arguments: getattr(model, use)(x, **arguments)
+    if name == "face_swap":
+        doors["fit, second"] = lambda x: model.fit(digits[0][: len(x)], x, verbose=0)
     return doors
 
 
@@ -271,7 +351,8 @@ def test_bad_images_stop_at_every_door(name, spoilt, tiny, digits):
     model, bad = tiny(name, run_eagerly=True), spoil(digits[0])
     doors = image_doors(model, digits, name)
     if spoilt != "0-255":  # one kind at all doors, all kinds at the two ways of looking
-        doors = {door: doors[door] for door in ("fit", "dataset", "PyDataset")}
+        few = ("fit",) if spoilt == "empty" else ("fit", "dataset", "PyDataset", "encode", "classify")
+        doors = {door: doors[door] for door in few if door in doors}
     before = trainable(model)
     for door, enter in doors.items():
         with pytest.raises(gz.ZooError, match=complaint):
@@ -420,6 +501,36 @@ def test_layers_own_losses_are_in_the_loss(name, tiny, digits):
     layer.activity_regularizer = keras.regularizers.L1(0.1)
     assert model.test_on_batch(images, *others, return_dict=True)[key] > plain + 1e-3
     assert model.train_on_batch(images, *others, return_dict=True)[key] > 0
+
+
+def test_a_subclass_may_have_a_constructor_of_its_own(digits):
+    class Own(VAE):
+        def __init__(self, gamma=2.0, **kwargs):
+            super().__init__(**kwargs)
+            self.gamma = gamma
+
+    for model in (Own(**TINY["vae"]), Own(3.0, **TINY["vae"], seed=np.int64(3))):
+        model.compile("adam", run_eagerly=True)
+        model.fit(digits[0], verbose=0)
+    assert type(model.seed) is int
+    for bad in (-1, 1.5, "a", True):
+        with pytest.raises(gz.ZooError, match="`seed` must be an integer >= 0, or None"):
+            VAE(**TINY["vae"], seed=bad)
+
+
+def test_keras_habits_that_do_not_go_here_are_named(tiny, tmp_path):
+    model = tiny("vae", fresh=True, compiled=False)
+    with pytest.raises(TypeError, match=r"VAE.compile takes no `loss`: the losses are"):
+        model.compile("adam", "mse")
+    with pytest.raises(gz.ZooError, match=r"A metric must not be named as one of the model's losses. Received: loss"):
+        model.compile("adam", metrics=[keras.metrics.MeanSquaredError(name="loss")])
+    with pytest.raises(gz.ZooError, match=r"are saved as .keras files. Received: '.*v.h5'"):
+        model.save(tmp_path / "v.h5")
+    gan = tiny("gan", run_eagerly=True)
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="g_loss", mode="min")
+    for callbacks in (plateau, [[plateau]]):
+        with pytest.raises(gz.ZooError, match="ReduceLROnPlateau works on"):
+            gan.fit(np.zeros((4, 28, 28, 1), "float32"), callbacks=callbacks)
 
 
 def test_an_own_compute_loss_is_not_dropped(tiny):

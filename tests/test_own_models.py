@@ -113,6 +113,46 @@ def test_a_subclass_would_come_back_as_another_and_is_refused(tmp_path):
     assert not (tmp_path / "mine").exists()
 
 
+def test_a_subclass_is_measured_and_exported(arrays, tmp_path):
+    class Own(gz.Autoencoder):
+        pass
+
+    model = Own(**TINY["autoencoder"])
+    assert gz.evaluate(model, data=arrays, **FEW)
+    assert gz.export(model, tmp_path, data=arrays).name == "autoencoder_saved_model"
+    with pytest.raises(gz.ZooError, match=r"A model of the zoo's families is needed. Received: a Functional"):
+        gz.evaluate(network())
+
+
+def test_a_frozen_model_is_saved_thawed_and_says_so(tmp_path, mnist):
+    model = by_hand("vae", compiled=False)
+    model.encoder.trainable = False
+    model.compile("adam", run_eagerly=True)
+    history = model.fit(mnist[:32], epochs=2, verbose=0)
+    with pytest.warns(UserWarning, match="does not say which layers are frozen"):
+        gz.save(model, tmp_path / "mine", history=history)
+    assert gz.load(tmp_path / "mine").encoder.trainable
+    epochs = presets.find(tmp_path / "mine").record("history.json")
+    assert [epoch["loss"] for epoch in epochs] == pytest.approx(history.history["loss"], rel=1e-5)
+
+
+def test_files_of_others_in_a_preset_folder_are_not_replaced(tmp_path):
+    model = by_hand("autoencoder", compiled=False)
+    gz.save(model, tmp_path / "mine")
+    gz.save(model, tmp_path / "mine", overwrite=True)
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(gz.ZooError, match=r"holds other files than a preset's: thesis.txt; move them"):
+        gz.save(model, tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path, arrays):
+    model = by_hand("autoencoder", compiled=False)
+    model.decoder.set_weights([np.full_like(weight, np.nan) for weight in model.decoder.get_weights()])
+    with pytest.raises(gz.ZooError, match=r"autoencoder: .* holds NaN or infinity"):
+        gz.export(model, tmp_path, data=arrays)
+
+
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
@@ -123,6 +163,10 @@ def test_a_subclass_would_come_back_as_another_and_is_refused(tmp_path):
         ((np.zeros((3, 28, 28, 1)), np.zeros(2, int)), r"Labels of `data` \(test\) must be 3 integers"),
         ({"tset": np.zeros((3, 28, 28, 1))}, r"the keys train, test. Received: \['tset'\]"),
         ("mnits", "Did you mean mnist"),
+        (
+            ((np.zeros((3, 28, 28, 1)), np.zeros(3, int)), (np.zeros((3, 28, 28, 1)), np.zeros(3, int))),
+            "must be images",
+        ),
     ],
 )
 def test_bad_data_is_named(bad, complaint):
@@ -132,11 +176,18 @@ def test_bad_data_is_named(bad, complaint):
 
 def test_bad_names_and_protocols_are_named(arrays, tmp_path):
     model = by_hand("autoencoder", compiled=False)
-    for name in ("a/b", "", "..\\x", "a b"):
+    for name in ("a/b", "", "..\\x", "a\nb"):
         with pytest.raises(gz.ZooError, match="`name` must be"):
             gz.export(model, tmp_path, name=name, data=arrays)
     with pytest.raises(gz.ZooError, match=r"`protocol`: unknown key `metrc`. Did you mean metric"):
         gz.evaluate(model, data=arrays, protocol={"metrc": "psnr"})
+    with pytest.raises(gz.ZooError, match="`protocol` must be a dict"):
+        gz.evaluate(model, data=arrays, protocol="psnr")
+    with pytest.raises(gz.ZooError, match=r"`n_images` must be an integer >= 1. Received: 2.5"):
+        gz.evaluate(model, data=arrays, n_images=2.5)
+    images, labels = arrays["test"]
+    with pytest.raises(gz.ZooError, match=r"labels in 0..9. Received: 1..10"):
+        gz.evaluate(by_hand("classifier", compiled=False), data=(images, labels + 1))
     with pytest.raises(gz.ZooError, match=r"takes labels, and the test images of arrays:.* have none"):
         gz.evaluate(by_hand("conditional vae", compiled=False), data=arrays["test"][0])
 
@@ -196,6 +247,8 @@ def test_components_of_pixels_are_those_of_the_images():
     ("judge", "complaint"),
     [
         (lambda: network(side=8), r"`judge` 'eye' does not judge images of shape \(28, 28, 1\)"),
+        (lambda: lambda images: np.ones((len(images), 3)), "gives no features that tell images apart"),
+        (lambda: by_hand("vae", compiled=False), "is a VAE, which gives no features of images"),
         (lambda: "vae_mnist", "is a VAE, which gives no features of images"),
         (lambda: 3, "`judge` must be a keras.Model, a path, or a preset's name. Received: int"),
         (lambda: "nothing.keras", "`judge` 'nothing.keras' cannot be loaded"),

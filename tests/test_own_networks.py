@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_genzoo as gz
-from keras_genzoo import networks
+from keras_genzoo import networks, parts
 
 
 def encoder(*sizes, activation=None):
@@ -52,6 +52,15 @@ BUILT = {
 
 
 @pytest.mark.parametrize("name", BUILT)
+def test_a_preset_folder_holds_own_networks(name, tmp_path):
+    model = BUILT[name]()
+    gz.save(model, tmp_path / "mine")
+    again = gz.load(tmp_path / "mine")
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_a_model_of_own_networks_trains_is_saved_and_loaded(name, mnist, tmp_path):
     model = BUILT[name]()
     optimizers = dict.fromkeys(model.OPTIMIZERS, "adam")
@@ -88,7 +97,23 @@ class Unsaid(keras.Model):
         return self.dense(keras.ops.reshape(images, (-1, 784)))
 
 
+def behind_a_reshape(activation):
+    return keras.Sequential([keras.Input((4,)), layers.Dense(784, activation=activation), layers.Reshape((28, 28, 1))])
+
+
+def with_softmax():
+    images = keras.Input((28, 28, 1))
+    return keras.Model(images, layers.Softmax()(layers.Dense(10)(layers.Flatten()(images))), name="soft")
+
+
 UNFIT = {
+    "gives values in .* as behind a sigmoid, and a decoder gives raw pixels": lambda: gz.Autoencoder(
+        latent_dim=4, encoder=encoder(4), decoder=behind_a_reshape("sigmoid")
+    ),
+    "gives values of .*, and images are in": lambda: gz.GAN(
+        latent_dim=4, generator=behind_a_reshape("tanh"), discriminator=judge()
+    ),
+    "gives probabilities, and a classifier gives logits": lambda: gz.Classifier(n_classes=10, network=with_softmax()),
     r"`encoder`: 'mine' must have an output of shape \(None, 5\). Received: \(None, 4\)": lambda: gz.Autoencoder(
         latent_dim=5, encoder=encoder(4), decoder=decoder(5)
     ),
@@ -128,7 +153,7 @@ def test_a_described_network_of_a_stranger_is_built_safely():
     assert again.output["z"].shape == (None, 4)
     images = keras.Input((28, 28, 1))
     unsafe = keras.Model(images, layers.Lambda(lambda x: keras.ops.mean(x, axis=(1, 2)))(images))
-    evil = {"name": networks.OWN, "config": keras.saving.serialize_keras_object(unsafe)}
-    for bad in (evil, {"name": networks.OWN}, {"name": networks.OWN, "config": {"class_name": "Popen", "config": {}}}):
+    evil = {"name": parts.OWN, "config": keras.saving.serialize_keras_object(unsafe)}
+    for bad in (evil, {"name": parts.OWN}, {"name": parts.OWN, "config": {"class_name": "Popen", "config": {}}}):
         with pytest.raises(gz.ZooError, match="`encoder"):
             networks.build(bad, key="encoder", image_shape=(28, 28, 1), outputs={"z": 1})

@@ -608,3 +608,35 @@ def test_a_training_that_has_died_stops_and_says_why(tmp_path, few_images, monke
         gz.train(preset, tmp_path / "short", epochs=1, verbose=0)
     with pytest.warns(UserWarning, match="may have learned nothing"):
         gz.train(preset, tmp_path / "all", epochs=3, patience=None, verbose=0)
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for i in range(20):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (28, 28), "uint8")).save(tmp_path / f"mine/{i}.png")
+    text = PRESET.replace("{name: mnist, binarize: dynamic}", f"{{name: 'folder:{tmp_path / 'mine'}'}}")
+    preset = preset_of(text, tmp_path / "preset")
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        gz.train(preset, tmp_path / "out", callbacks=[Stop()], verbose=0)
+    (tmp_path / "mine/3.png").unlink()
+    with pytest.raises(ZooError, match=r"a run on other images: folder:.*mine has changed since; remove .*partial"):
+        gz.train(preset, tmp_path / "out", verbose=0)
+
+
+def test_contradictions_and_impossible_places_are_named(tmp_path, few_images):
+    for options in ({"seed": 3, "updates": {"training.seed": 4}}, {"epochs": 1, "updates": {"training.epochs": 2}}):
+        with pytest.raises(ZooError, match=r"`training.(seed|epochs)` is given twice"):
+            gz.train("ring2d", tmp_path / "out", **options)
+    with pytest.raises(ZooError, match=r"`out` must be a folder to make. Received: /"):
+        gz.train("ring2d", "/")
+    with pytest.raises(ZooError, match=r"images of mnist have the shape \(28, 28, 1\), .* takes \(1, 1, 2\)"):
+        gz.train("ring2d", tmp_path / "out", data="mnist")
+    with pytest.raises(ZooError, match=r"`patience` must be >= 1, or None for never \(--patience 0\)"):
+        gz.train("ring2d", tmp_path / "out", patience=-1)
+    assert not (tmp_path / "out").exists()

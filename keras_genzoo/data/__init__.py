@@ -300,6 +300,16 @@ def register(name: str, source: Any) -> None:
     SOURCES.register(name, source)
 
 
+def known(name: str) -> str:
+    """The name of a data set, checked: a folder need not exist.
+
+    Raises:
+        ZooError: Unknown name; the message has the nearest.
+    """
+    _source(name)
+    return name
+
+
 def full_name(name: str) -> str:
     """The name with a folder's path made absolute: it still names the folder from elsewhere, see `folder.portable`."""
     if not name.startswith(FOLDER) or name == FOLDER:

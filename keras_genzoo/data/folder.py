@@ -24,6 +24,7 @@ _SPLITS = {  # split -> names of its subfolder, in any case
     "validation": ("validation", "valid", "val", "dev"),
 }
 _SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
+_BESIDE_A_SPLIT = {"set", "split", "data", "image", "images", "imgs", "img"}  # words that such a name may have, too
 _NOT_THE_USERS = ("__MACOSX", "@eaDir")  # folders that archives and file servers add, with copies that are no images
 _HELD_OUT = 10  # number of files of an undivided folder for one in the test split, on average
 _FOR = {"train": "to train with", "test": "to test with", "validation": "to validate with"}
@@ -320,8 +321,9 @@ def _listed(root):
     with_images = {name.parts[0] if len(name.parts) > 1 else "" for name in names.values()}
     by_split = {}
     for top in _subfolders(root):
-        if top.lower() in _SPLIT_OF:
-            by_split.setdefault(_SPLIT_OF[top.lower()], []).append(top)
+        split = _split_of(top)
+        if split:
+            by_split.setdefault(split, []).append(top)
     known = {top for folders in by_split.values() for top in folders}
     if not (("train" in by_split and len(by_split) > 1) or (by_split and with_images and with_images <= known)):
         _warn_of_splits_in_vain(root, known & with_images, names.values())
@@ -347,9 +349,15 @@ def _listed(root):
     return _Folder(root, within, splits, skipped)
 
 
+def _split_of(folder):
+    """The split that a subfolder's name says, such as "Train", "train2017", "images_val" or "test_set"; None: none."""
+    words = [word for word in re.findall(r"[a-z]+", folder.lower()) if word not in _BESIDE_A_SPLIT]
+    return _SPLIT_OF.get(words[0]) if len(words) == 1 else None
+
+
 def _warn_of_splits_in_vain(root, tops, names):
     """Warns of subfolders of an undivided folder that are called as splits are, and of such below a subfolder."""
-    below = {"/".join(name.parts[:2]) for name in names if len(name.parts) > 2 and name.parts[1].lower() in _SPLIT_OF}
+    below = {"/".join(name.parts[:2]) for name in names if len(name.parts) > 2 and _split_of(name.parts[1])}
     for folders, counts in ((tops, "a class"), (below, "a part of a class")):
         if folders:
             listed = ", ".join(f"{folder}/" for folder in sorted(folders)[:_N_LISTED])

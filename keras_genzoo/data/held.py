@@ -83,7 +83,10 @@ def nothing(name: str, split: str, **_: Any) -> tuple[np.ndarray, np.ndarray | N
 def _checked(value, split):
     """A split as `(images, labels)`."""
     images, labels = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, None)
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:
+        images = np.empty(0, object)
     if images.ndim != 4 or len(images) == 0 or not (images.dtype == "uint8" or images.dtype.kind == "f"):
         raise ZooError(
             f"`data` ({split}) must be images (n, H, W, C) of uint8, or floating point in [0, 1], n >= 1. Received: "

@@ -1,6 +1,7 @@
 """Bases of all models of the zoo: one configuration, one optimizer step, state that survives saving, endpoints."""
 
 import functools
+import inspect
 import os
 import random
 import warnings
@@ -56,6 +57,7 @@ class ZooModel(engine.Trainable, Doors):
     REFUSES_METRICS: str | None = "its steps compare no reconstruction with an image"  # why compile takes no metrics
     LOSSES: Sequence[str] = ("loss",)  # names that train_step and test_step report; the first is the one to watch
     _born_frozen: Sequence[int] = ()
+    cure = ""  # what helps a training of this family that has died, the end of a sentence; "": nothing of its own
     UNTESTED: ClassVar[frozenset[str]] = frozenset()  # names of LOSSES that only training has
 
     def __init__(self, *, image_shape: Shape, seed: int | None = None, dtype: DType = None, name: str | None = None):
@@ -67,7 +69,9 @@ class ZooModel(engine.Trainable, Doors):
                 "keras.config.set_image_data_format('channels_last') before a model is made"
             )
         self.image_shape = _checked_shape(image_shape)
-        self.seed = seed
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ZooError(f"`seed` must be an integer >= 0, or None. Received: {seed!r}")
+        self.seed = seed = None if seed is None else int(seed)
         if seed is not None:
             random.seed(seed)  # from which Keras' initializers draw; `_seeding` undoes it
         self.seed_generator = engine.SeedGenerator(seed, name="seed")
@@ -130,6 +134,7 @@ class ZooModel(engine.Trainable, Doors):
     def compile(
         self,
         optimizer: Any = None,
+        loss: Any = None,
         *,
         metrics: Any = None,
         weighted_metrics: Any = None,
@@ -143,6 +148,7 @@ class ZooModel(engine.Trainable, Doors):
         Args:
             optimizer: A Keras optimizer or its name. A model with several takes one keyword for each instead
                 (`g_optimizer=..., d_optimizer=...`). Under "mixed_float16" each gets a loss scale of its own.
+            loss: Refused, with the reason.
             metrics: Keras metrics of target and reconstruction, such as `["mse"]`; of labels and logits for a
                 classifier. They cost one more pass through the networks in each step.
             weighted_metrics: Metrics that go by `sample_weight`.
@@ -155,14 +161,17 @@ class ZooModel(engine.Trainable, Doors):
             ZooError: Metrics of a model that takes none, or a subclass whose `compute_loss` would not be called.
         """
         name = type(self).__name__
-        for key in ("loss", "loss_weights"):
-            if optimizers.pop(key, None) is not None:
+        for key, value in (("loss", loss), ("loss_weights", optimizers.pop("loss_weights", None))):
+            if value is not None:
                 raise TypeError(
                     f"{name}.compile takes no `{key}`: the losses are the model's own ({', '.join(self.LOSSES)}); its "
                     "constructor's arguments choose them, a subclass's train_step replaces them"
                 )
         if (metrics or weighted_metrics) and self.REFUSES_METRICS:
             raise ZooError(f"{name}.compile takes no `metrics`: {self.REFUSES_METRICS}")
+        taken = [name for name in _names_of((metrics, weighted_metrics)) if name in self._trackers]
+        if taken:
+            raise ZooError(f"A metric must not be named as one of the model's losses. Received: {', '.join(taken)}")
         self._refuse_unused_loss()
         if optimizer is not None:
             optimizers["optimizer"] = optimizer
@@ -402,6 +411,8 @@ class ZooModel(engine.Trainable, Doors):
         Raises:
             ZooError: The file cannot be written; an older one stays.
         """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ZooError(f"Models of the zoo are saved as .keras files. Received: {str(filepath)!r}")
         if overwrite and not kwargs and _is_local(filepath, ".keras"):
             with files.in_memory(Path(filepath).expanduser()) as file:
                 super().save(file)
@@ -663,6 +674,12 @@ def _is_scaled(optimizer):
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+def _names_of(metrics):
+    """The names of metrics in lists and dicts, as far as they are known before they are built."""
+    flat = [metric for metric in keras.tree.flatten(metrics) if metric is not None]
+    return [metric if isinstance(metric, str) else getattr(metric, "name", None) for metric in flat]
+
+
 def _is_local(path, suffix):
     """Whether a path is one of this machine's files of a kind, and no folder or address such as "gs://..."."""
     return isinstance(path, (str, os.PathLike)) and str(path).endswith(suffix) and "://" not in str(path)
@@ -698,6 +715,8 @@ def _seeding(constructor):
             if getattr(self, "seed", None) is not None:
                 random.setstate(state)
 
+    # Keras reads the arguments off the function itself.
+    seeding.__signature__ = inspect.signature(constructor)  # pyright: ignore[reportAttributeAccessIssue]
     return seeding
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from keras_genzoo import engine
 from keras_genzoo.errors import ZooError
@@ -89,6 +90,9 @@ class Doors(keras.Model):
             ZooError: A part that the model cannot take.
         """
         found = [inputs.Part(inputs.images(self.image_shape), x, names[0])]
+        for value, name in ((x, names[0]), (y, names[1])):
+            if value is not None:
+                inputs.require_array(value, name)
         if y is not None and self.takes_targets and inputs.are_images(y):
             found.append(inputs.Part(inputs.images(self.image_shape), y, names[1]))
         elif y is not None and inputs.are_images(y):
@@ -101,7 +105,8 @@ class Doors(keras.Model):
         if weights is None:
             return []
         self._require_weights(name)
-        return [inputs.Part(inputs.rows(), weights, name)]
+        inputs.require_array(weights, name)
+        return [inputs.Part(inputs.weights(), weights, name)]
 
     def _require_weights(self, name):
         reason = self.refuses_weights()
@@ -142,8 +147,10 @@ class Doors(keras.Model):
             return inputs.watched(x, parts_of, complaints), y, weights
         x, y = self.arranged(x, y)
         weights = inputs.as_array(weights)
-        for part in self.training_parts(x, y, weights, names):
+        found = self.training_parts(x, y, weights, names)
+        for part in found:
             part.check()
+        inputs.check_lengths(found)
         # Keras drops the weights of examples without y: it is x, then.
         return x, x if y is None and weights is not None else y, weights
 
@@ -152,10 +159,17 @@ class Doors(keras.Model):
         if class_weight is None:
             return
         self._require_weights("class_weight")
+        values = list(class_weight.values()) if isinstance(class_weight, dict) else None
+        if values is None or not all(isinstance(v, (int, float, np.number)) and 0 <= v < np.inf for v in values):
+            raise ZooError(f"`class_weight` must be a dict of classes and weights >= 0. Received: {class_weight!r}")
         if engine.is_dataset(x):
             y = self.parts_of(x.element_spec)[1]
         elif isinstance(x, keras.utils.PyDataset):
             y = self.parts_of(x[0])[1]
+        elif _has_values(x):
+            y = self.arranged(x, y)[1]
+        else:
+            raise ZooError("`class_weight` does not go with a generator; give it `sample_weight` as a third part")
         if y is None or isinstance(y, dict) or inputs.are_images(y):
             received = "no `y`" if y is None else "images as `y`"
             raise ZooError(f"`class_weight` goes with integer labels as `y`. Received: {received}; use `sample_weight`")
@@ -208,6 +222,8 @@ class Doors(keras.Model):
             >>> images = gz.data.to_unit(gz.data.arrays("mnist", "train")[0][:256])
             >>> history = model.fit(images, batch_size=64, verbose=0)
         """
+        if x is None:
+            raise ZooError("`x` is missing: give images, or a source of batches")
         given = _FIT.bind(self, x, y, *args, **kwargs).arguments
         given.pop("self")
         self._check_callbacks(given.get("callbacks"))
@@ -219,7 +235,10 @@ class Doors(keras.Model):
             validation = given.get("validation_data")
             if validation is not None:
                 names = ("validation_data",) * 3
-                if isinstance(validation, (tuple, list)):
+                if isinstance(validation, dict):
+                    entered = self._entering(validation, None, None, complaints, names)
+                    given["validation_data"] = _without_end(entered)
+                elif isinstance(validation, (tuple, list)):
                     x, y, weights = (*validation, None, None)[:3]
                     given["validation_data"] = _without_end(self._entering(x, y, weights, complaints, names))
                 else:
@@ -232,7 +251,7 @@ class Doors(keras.Model):
         """Refuses Keras' callbacks that work on `model.optimizer`, where the model has others."""
         if "optimizer" in self.OPTIMIZERS:
             return
-        for callback in getattr(callbacks, "callbacks", callbacks) or ():
+        for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or ()):
             for cls in _NEEDS_ONE_OPTIMIZER:
                 if isinstance(callback, getattr(keras.callbacks, cls)):
                     raise ZooError(

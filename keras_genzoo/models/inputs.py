@@ -159,6 +159,25 @@ def rows(*shape: int) -> Kind:
     return Kind(shape, "float32", declared, _finite, _is_finite)
 
 
+def weights() -> Kind:
+    """The kind of weights of examples: `(n,)` or `(n, 1)` numbers >= 0, whose sum float32 holds."""
+    plain = rows()
+
+    def whole(array, argument):
+        plain.whole(array, argument)
+        if array.astype("float64").min() < 0:
+            raise ZooError(f"`{argument}` must be >= 0. Received: {array.min():g}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(array.astype("float32").sum(dtype="float32")):
+                raise ZooError(f"`{argument}` must have a sum that float32 holds. Received: up to {array.max():g}")
+
+    def is_good(w):
+        w = ops.cast(w, "float32")
+        return ops.all(w >= 0) & ops.isfinite(ops.sum(w))
+
+    return Kind((), "float32", plain.declared, whole, is_good)
+
+
 def left_aside() -> Kind:
     """The kind of labels that a model has no use for: `(n,)` or `(n, 1)` integers of any value."""
 
@@ -174,7 +193,43 @@ def left_aside() -> Kind:
 
 def are_images(value: Any) -> bool:
     """Whether an array, a tensor, or what a dataset declares has the rank of images."""
-    return len(value.shape) == 4
+    return (value.shape.rank if hasattr(value.shape, "rank") else len(value.shape)) == 4
+
+
+def require_array(value: Any, argument: str) -> None:
+    """Refuses a part that is no array, no tensor, and no declaration of one.
+
+    Args:
+        value: The part.
+        argument: Its name in errors.
+
+    Raises:
+        ZooError: A dict, several arrays, or something else.
+    """
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        received = f"a {type(value).__name__}"
+        if isinstance(value, dict):
+            received += f" of {sorted(map(str, value))}"
+        raise ZooError(f"`{argument}` must be one array. Received: {received}")
+
+
+def check_lengths(parts: list[Part]) -> None:
+    """Refuses parts of different numbers of examples, as far as these are known: one would be used for all.
+
+    Args:
+        parts: Parts of a batch, or of what a user gives.
+
+    Raises:
+        ZooError: They differ.
+    """
+    lengths = {}
+    for part in parts:
+        shape = part.value.shape
+        if (shape.rank if hasattr(shape, "rank") else len(shape)) and shape[0] is not None:
+            lengths.setdefault(int(shape[0]), part.argument)
+    if len(lengths) > 1:
+        said = ", ".join(f"{n} of `{argument}`" for n, argument in lengths.items())
+        raise ZooError(f"All parts must have as many examples. Received: {said}")
 
 
 def is_array(value: Any) -> bool:
@@ -242,18 +297,25 @@ def watched(source: Any, parts_of: Callable[[Any], list[Part]], complaints: Comp
     """
 
     def check(batch):
-        for part in parts_of(batch):
+        parts = parts_of(batch)
+        for part in parts:
             part.check()
+        check_lengths(parts)
 
     check = complaints.keeping(check)
     if engine.is_dataset(source):
-        for part in parts_of(source.element_spec):
+        declared = parts_of(source.element_spec)
+        for part in declared:
             part.check_declared()
+        check_lengths(declared)
 
         def is_good(batch):
             good = ops.convert_to_tensor(True)
+            n = None
             for part in parts_of(batch):
-                good = good & part.kind.is_good(part.value)
+                length = engine.length(part.value)
+                n = length if n is None else n
+                good = good & part.kind.is_good(part.value) & ops.equal(n, length)
             return good
 
         return engine.watched_dataset(source, is_good, check)

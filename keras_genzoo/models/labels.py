@@ -55,6 +55,7 @@ class Labelled(ZooModel):
             return super().training_parts(x, y, weights, names)
         if y is None:
             raise self._lacks_labels()
+        inputs.require_array(y, names[1])
         images, *rest = super().training_parts(x, None, weights, names)
         return [images, inputs.Part(inputs.labels(self.n_classes), y, names[1]), *rest]
 

@@ -19,10 +19,7 @@ _NO_BETTER = 0.999  # share of the trivial answer's error
 _MOVED = 0.995  # share of the least error so far, below which a reconstruction has come nearer
 _LEAST_STEPS = 100  # training steps that bad signs must last
 _LEAST_CORRELATION = 0.05  # of reconstructions with their images; those that know nothing are at 0, give or take
-CURE = (
-    "train again from another seed, with a lower learning rate, or with a longer warm-up; a face_decoder whose outputs "
-    "are all black or white lives with the option `leash: 0.01`"
-)
+CURE = "train again from another seed, with a lower learning rate, or with larger batches"
 
 
 class VitalSigns(keras.callbacks.Callback):
@@ -38,8 +35,8 @@ class VitalSigns(keras.callbacks.Callback):
     Args:
         images: Training images, `(>= 2, H, W, C)` in [0, 1]; the first 32 are looked at.
         labels: Their labels, for a conditional model; None: none.
-        patience: Number of epochs in a row with a bad sign, >= 1, after which the training stops, once they are 100
-            training steps or more; None: it goes on.
+        patience: Number of epochs in a row with a bad sign, >= 1, after which the training stops; the second sign must
+            last 100 training steps, too. None: it goes on.
 
     Attributes:
         trouble: Name of the sign that lasts; None: the model lives.
@@ -71,6 +68,7 @@ class VitalSigns(keras.callbacks.Callback):
         self.patience = patience
         self.trouble: str | None = None
         self.streak, self.has_stopped = 0, False
+        self._is_the_same = False  # whether the trouble is outputs that do not depend on the inputs
         self._since = 0  # step of the last look without a bad sign
         self._least: dict[str, float] = {}  # least error so far of each kind of reconstruction
 
@@ -81,12 +79,15 @@ class VitalSigns(keras.callbacks.Callback):
             self.streak, self._since = 0, steps
             return
         self.streak += 1
-        if self.patience is not None and self.streak >= self.patience and steps - self._since >= _LEAST_STEPS:
+        # What is the same for all inputs stays so; what is no better than the mean image may only be slow.
+        is_sure = self._is_the_same or steps - self._since >= _LEAST_STEPS
+        if self.patience is not None and self.streak >= self.patience and is_sure:
             self.has_stopped = self.model.stop_training = True
 
     def _bad_sign(self):
         for name, look in looks(self.model, self.images, self.labels).items():
-            if not look.differs:
+            self._is_the_same = not look.differs
+            if self._is_the_same:
                 return f"its outputs do not depend on its inputs ({name})"
             least, self._least[name] = self._least.get(name, np.inf), min(self._least.get(name, np.inf), look.error)
             if look.knows_nothing and look.error > _MOVED * least:

@@ -93,6 +93,7 @@ class Classifier(ZooModel):
     def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
         if y is None:
             raise self._lacks_labels()
+        inputs.require_array(y, names[1])
         images, *rest = super().training_parts(x, None, weights, names)
         return [images, inputs.Part(inputs.labels(self.n_classes), y, names[1]), *rest]
 

@@ -1,8 +1,6 @@
 """The command `keras-genzoo faces`: extract, swap, check."""
 
-import contextlib
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,15 +51,14 @@ def _faces_extract(arguments):
         from keras_genzoo import faces
 
         detect = faces.detector()
-    with _plain_warnings():
-        counts = faces.extract(
-            arguments.source,
-            arguments.out,
-            size=arguments.size,
-            every=arguments.every,
-            every_frame=arguments.every_frame,
-            detect=detect,
-        )
+    counts = faces.extract(
+        arguments.source,
+        arguments.out,
+        size=arguments.size,
+        every=arguments.every,
+        every_frame=arguments.every_frame,
+        detect=detect,
+    )
     _print_counts(counts)
     print(arguments.out)
 
@@ -79,17 +76,16 @@ def _faces_swap(arguments):
 
     with starting():
         detect = faces.detector()
-    with _plain_warnings():
-        counts = faces.swap(
-            model,
-            arguments.source,
-            arguments.out,
-            to=arguments.to,
-            colour_match=not arguments.no_colour_match,
-            visible=not arguments.no_visible_mark,
-            credential=credential if all(credential) else None,
-            detect=detect,
-        )
+    counts = faces.swap(
+        model,
+        arguments.source,
+        arguments.out,
+        to=arguments.to,
+        colour_match=not arguments.no_colour_match,
+        visible=not arguments.no_visible_mark,
+        credential=credential if all(credential) else None,
+        detect=detect,
+    )
     _print_counts(counts)
     print(arguments.out)
 
@@ -104,23 +100,6 @@ def _faces_check(arguments):
         manifest = f"; C2PA manifest: {statement['c2pa']}" if statement["c2pa"] else ""
         print(f"{file}: {statement['digital_source_type'] or 'says nothing of its making'}{manifest}")
     return 1 if unmarked else 0
-
-
-@contextlib.contextmanager
-def _plain_warnings():
-    """Context in which warnings to the user are shown without the place in this package that raised them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        as_usual = warnings.showwarning
-
-        def show(message, category, *place):
-            if category is UserWarning:
-                print(f"keras-genzoo: warning: {message}", file=sys.stderr)
-            else:
-                as_usual(message, category, *place)
-
-        warnings.showwarning = show
-        yield
 
 
 def _print_counts(counts):

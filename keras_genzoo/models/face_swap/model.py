@@ -84,6 +84,7 @@ class FaceSwap(ZooModel):
     """
 
     REFUSES_METRICS = None
+    cure = "; a decoder that paints all black or all white lives with the option `leash: 0.01`"
     LOSSES = ("loss", "loss_a", "loss_b")
     PARTS: ClassVar = {"encoder": "network", "decoder": "network"}
     CAN = frozenset({"encode", "swap"})
@@ -214,6 +215,9 @@ class FaceSwap(ZooModel):
     def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
         if y is None:
             raise self._lacks_other()
+        for value, name in zip((x, y), names[:2], strict=True):
+            if not isinstance(value, dict):
+                inputs.require_array(value, name)
         found = [part for value, name in zip((x, y), names[:2], strict=True) for part in self._parts_in(value, name)]
         if isinstance(weights, (tuple, list)):  # maps of both people, one number a pixel
             shape = (*self.image_shape[:2], 1)

@@ -132,6 +132,7 @@ class GANMonitor(keras.callbacks.Callback):
         self.has_stopped = False
         self.restores = 0
         self._streaks: dict[str, int] = {}  # trouble -> number of looks in a row that show it
+        self._is_undone = False  # whether a restore has just undone steps that the epoch's means are over
         self._good: list[np.ndarray] = []  # values of `_kept_variables` at the last look without trouble
         self._is_resumed = False
         if (self.holdout[0] == self.holdout[0][:1]).all():
@@ -188,6 +189,11 @@ class GANMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if not self.model.stop_training and not self._is_sound():
             self._act_once(_WEIGHTS_NOT_FINITE, int(self.model.train_steps.numpy()))
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self._is_undone:  # the means are over steps that a restore has undone; an epoch that ends on one keeps them
+            self._is_undone = False
+            self.model.reset_metrics()
 
     # === Looking ===
 
@@ -273,7 +279,7 @@ class GANMonitor(keras.callbacks.Callback):
         if self.action == "restore":
             for variable, value in zip(self._kept_variables(), self._good, strict=True):
                 variable.assign(value)
-            self.model.reset_metrics()  # their means are over steps that are undone
+            self._is_undone = True
         if self.action == "restore" and self.restores < self.max_restores:
             self.restores += 1
             self._slow_down(self.factor)
