@@ -5,11 +5,12 @@ argparse parses the few commands: it starts at once and is part of Python. rich 
 
 import argparse
 import codecs
+import contextlib
 import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _print_any_letter()
-    warnings.formatwarning = _one_line_warning
     arguments = _parser().parse_args(argv)
     try:
         if getattr(arguments, "trust", False):
             from keras_genzoo import presets
 
             presets.trust(arguments.preset)
-        status = arguments.run(arguments) or 0
+        with _plain_warnings():
+            status = arguments.run(arguments) or 0
         sys.stdout.flush()
     except ZooError as error:
         return _bad_input(error)
@@ -67,9 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _one_line_warning(message: Any, *_: Any) -> str:
-    """A warning as the command line shows it: one line, without the place in this package."""
-    return one_line(f"keras-genzoo: warning: {message}") + "\n"
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Context in which warnings to the user are shown without the place in this package that raised them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        as_usual = warnings.showwarning
+
+        def show(message, category, *place):
+            if category is UserWarning:
+                print(visible(f"keras-genzoo: warning: {message}", keep="\n"), file=sys.stderr)
+            else:
+                as_usual(message, category, *place)
+
+        warnings.showwarning = show
+        yield
 
 
 def _bad_input(message: object) -> int:

@@ -77,7 +77,7 @@ TABLE = {  # the first row that matches holds
     # The wings.
     "models": Room([*BASE, "registry"], set(), no_files=True),
     "models.inputs": Room([*BASE, "engine"], {"keras", "numpy"}, no_files=True),
-    "models.doors": Room([*BASE, "engine", "models.inputs"], {"keras"}, no_files=True),
+    "models.doors": Room([*BASE, "engine", "models.inputs"], {"keras", "numpy"}, no_files=True),
     "models.base": Room(
         [*BASE, "engine", "files", "networks", "parts", "models.doors", "models.inputs"], {"keras", "numpy"}
     ),
@@ -91,7 +91,7 @@ TABLE = {  # the first row that matches holds
     "models.*.section": Room(["parts", "presets"], {"pydantic"}, no_files=True),
     "models.*.spellings": Room([], set(), no_files=True),
     "models.*.measures": Room(
-        [*ZOO, *MATHS, "evaluation", "judges", "measures", "metrics", "progress", "samplers", OWN],
+        [*ZOO, *MATHS, "evaluation", "judges", "measures", "metrics", "models.inputs", "progress", "samplers", OWN],
         {"keras", "numpy"},
     ),
     "models.*.hooks": Room(

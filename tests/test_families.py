@@ -45,6 +45,7 @@ EXCEPTIONS = {  # (room, word) -> why it is no knowledge of a family
     ("plots", "labels"): LABELS,
     ("presets", "labels"): LABELS,
     ("training", "labels"): LABELS,
+    ("presets", "monitor"): "the name of a folder of pictures that a training leaves",
     ("plots", "label"): "an argument of Matplotlib",
     ("plots", "vae"): "an error that says which model a traversal needs",
 }
