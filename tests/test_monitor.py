@@ -150,8 +150,11 @@ class Spoiler(keras.callbacks.Callback):
                 weight.assign(weight * np.nan)
 
 
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
-@pytest.mark.parametrize(("max_restores", "every"), [(0, 1), (1, 1), (3, 1), (3, 5)])
+@pytest.mark.parametrize("network", ["generator", pytest.param("discriminator", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    ("max_restores", "every"),
+    [(0, 1), pytest.param(1, 1, marks=pytest.mark.nightly), pytest.param(3, 1, marks=pytest.mark.nightly), (3, 5)],
+)
 def test_a_users_own_fit_never_ends_on_nan(points, network, max_restores, every):
     """Whether restores are left or not, the last step is the bad one or not, and a look falls on it or not."""
     gan = healthy()

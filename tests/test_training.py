@@ -305,7 +305,7 @@ def test_a_resumed_run_keeps_its_options(stopped, tmp_path):
             gz.train(stopped[0], tmp_path / "out", verbose=0, **other)
 
 
-@pytest.mark.parametrize("family", ["vae", "gan", "labelled"])
+@pytest.mark.parametrize("family", ["vae", pytest.param("gan", marks=pytest.mark.nightly), "labelled"])
 def test_a_held_out_share_is_drawn_by_the_seed_and_never_trained_on(family, tmp_path, few_images, monkeypatch):
     text = PRESET.replace(", binarize: dynamic", ", labels: true" if family == "labelled" else "").replace("2000", "50")
     if family == "labelled":
@@ -340,6 +340,7 @@ def test_a_held_out_share_is_drawn_by_the_seed_and_never_trained_on(family, tmp_
         assert measured["loss"] == pytest.approx(history[-1][name], rel=2e-2)
 
 
+@pytest.mark.nightly
 def test_both_people_of_a_face_swap_are_held_out_in_part(tmp_path, monkeypatch):
     preset = preset_of(TINY_SWAP.format(side=16, metric="squared_error"), tmp_path / "preset")
     for name in ("a", "b"):
