@@ -1,8 +1,14 @@
 """A seeded sample of the campaign with every commit; by night another, larger one."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from campaign import running
+
+ROOT = Path(__file__).parents[2]
 
 SAMPLE = {"presets": 40, "weights": 10, "records": 20, "commands": 20}
 NIGHT = {"presets": 250, "weights": 80, "records": 100, "commands": 150}
@@ -42,3 +48,12 @@ def test_a_night_is_done_or_refused_in_one_line(kind, quiet, tmp_path):
 )
 def test_the_verdict_can_be_bad(run, verdict, tmp_path):
     assert running.judged(run, folder=tmp_path, seconds=0.2)[0] == verdict
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("kind", "n"), [("kills", 4), ("disks", 8)])
+def test_some_kills_and_full_disks_lose_nothing(kind, n):
+    """In a process of its own, for each case is a fork of one that has run nothing of TensorFlow yet."""
+    command = [sys.executable, "-m", "tests.campaign", "--kind", kind, "--n", str(n), "--seed", "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
