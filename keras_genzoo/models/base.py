@@ -301,6 +301,19 @@ class ZooModel(engine.Trainable, Doors):
         added = [ops.sum(ops.cast(loss, "float32")) for layer in layers or (self,) for loss in layer.losses]
         return sum(added[1:], added[0]) if added else None
 
+    def with_added_loss(self, losses: Tensor, *layers: keras.layers.Layer) -> Tensor:
+        """Losses of a test step, as a training step tells them: with the layers' own losses added to each.
+
+        Args:
+            losses: Losses `(batch,)`.
+            *layers: Layers; none: the whole model.
+
+        Returns:
+            Losses `(batch,)`; the same tensor where the layers have no losses of their own.
+        """
+        added = self.added_loss(*layers)
+        return losses if added is None else losses + added
+
     def track(self, *, weights: Tensor | None = None, **losses: Tensor) -> dict[str, Tensor]:
         """Adds losses to the running means at the end of a step.
 

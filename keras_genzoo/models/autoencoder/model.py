@@ -127,8 +127,7 @@ class Autoencoder(CodingModel):
         images, target, weights = self._images_and_target(data)
         inputs = self._corrupted(images, seed=_TEST_SEED)
         loss, (reconstruction_loss, penalty) = self._loss_terms(target, inputs=inputs, training=False)
-        added = self.added_loss()
-        loss = loss if added is None else loss + added
+        loss = self.with_added_loss(loss)
         logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, penalty=penalty, weights=weights)
         return logs | self.track_metrics(target, lambda: self(inputs), weights)
 

@@ -78,8 +78,7 @@ class Classifier(ZooModel):
     def test_step(self, data: Any) -> dict[str, Tensor]:
         x, y, weights = self._parts(data)
         loss, accuracy = self._loss(x, y, training=False)
-        added = self.added_loss()
-        logs = self.track(loss=loss if added is None else loss + added, accuracy=accuracy, weights=weights)
+        logs = self.track(loss=self.with_added_loss(loss), accuracy=accuracy, weights=weights)
         return logs | self.track_metrics(y, lambda: self(x), weights)
 
     def refuses_weights(self) -> str | None:

@@ -161,8 +161,7 @@ class FaceSwap(ZooModel):
         images, weights, factors, shares = self._both(data)
         pairs = [(x, x, w) for x, w in zip(images, weights, strict=True)]
         loss, parts = self._loss_terms(pairs, images, factors, training=False)
-        added = self.added_loss()
-        loss = loss if added is None else loss + added
+        loss = self.with_added_loss(loss)
         return self.track(loss=loss, **parts, weights=shares) | self._compared(images, shares)
 
     def _compared(self, images, shares):

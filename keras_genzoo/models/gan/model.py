@@ -274,8 +274,7 @@ class GAN(Labelled, LatentModel):
         }
         judged = {"g_loss": self.game.generator(**logits), "d_loss": self.game.discriminator(**logits), **logits}
         for key, network in (("g_loss", self.generator), ("d_loss", self.discriminator)):
-            added = self.added_loss(network)
-            judged[key] = judged[key] if added is None else judged[key] + added
+            judged[key] = self.with_added_loss(judged[key], network)
         logs = self.track(**judged)
         return {key: value for key, value in logs.items() if key not in self.UNTESTED}  # nothing moves here
 

@@ -175,8 +175,7 @@ class VAE(Labelled, CodingModel):
         state = ops.copy(self.seed_generator.state.value)
         loss, (reconstruction_loss, kl_loss) = self._loss(x, labels, target, self.beta, training=False)
         self.seed_generator.state.assign(state)
-        added = self.added_loss()
-        loss = loss if added is None else loss + added
+        loss = self.with_added_loss(loss)
         logs = self.track(loss=loss, reconstruction_loss=reconstruction_loss, kl_loss=kl_loss, weights=weights)
         return logs | self.track_metrics(target, lambda: self._reconstruct(x, labels), weights)
 
