@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         faces,
         files,
         films,
+        flatbuffer,
+        inspecting,
         judges,
         layers,
         losses,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from keras_genzoo.errors import ZooError
     from keras_genzoo.evaluation import evaluate
     from keras_genzoo.exporting import export
+    from keras_genzoo.inspecting import inspect
     from keras_genzoo.models.autoencoder import Autoencoder
     from keras_genzoo.models.classifier import Classifier
     from keras_genzoo.models.face_swap import FaceSwap
@@ -77,6 +80,7 @@ _NAMES = {  # module of each public name
     "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exporting",
+    "inspect": "inspecting",
     "list_presets": "presets",
     "load": "zoo",
     "save": "zoo",
@@ -109,6 +113,9 @@ __all__ = [
     "faces",
     "files",
     "films",
+    "flatbuffer",
+    "inspect",
+    "inspecting",
     "judges",
     "layers",
     "list_presets",

@@ -50,7 +50,55 @@ def metrics_table(preset: Preset) -> str:
     cells = f"{weights['parameters']:,} | {weights['bytes'] / 1e6:.1f} MB | `{weights['sha256'][:16]}...`"
     for i, words in enumerate(training_in_words(preset)):
         lines.append(f"| {cells} | {words} |" if i == 0 else f"| | | | then {words} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *exports_lines(preset)])
+
+
+def exports_lines(preset: Preset) -> list[str]:
+    """The part of a card's tables about its LiteRT files, from exports.json: lines of Markdown, none without it.
+
+    Args:
+        preset: A preset with a folder.
+    """
+    record = preset.record(presets.EXPORTS_FILE)
+    if record is None:
+        return []
+    rows = record["rows"]
+    metric = label(rows[0]["metric"])
+    lines = [
+        "",
+        f"| LiteRT file | numbers | size | {metric} | lost | 99.9 % of outputs are off by at most | one image |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['precision']} | {scheme_in_words(row['scheme'])} "
+            f"| {row['bytes'] / 1e6:.2f} MB ({row['share']:.1%}) | {row['value']:.4g} | {lost_in_words(row['loss'])} "
+            f"| {row['p999_error']:.1%} of the range | {row['milliseconds']['Interpreter']:.2g} ms |"
+        )
+    about = record["about"]
+    lines += [
+        "",
+        f"{metric} of {rows[0]['n']:,} test images or samples, by Keras {rows[0]['keras']:.4g}, by each file in "
+        f"LiteRT's Interpreter; `{rows[0]['endpoint']}` of one image, one thread, median of {about['rounds']} calls in "
+        f"turn. {about['date']}, {about['cpus']} CPU cores, ai-edge-litert {about['ai-edge-litert']}.",
+    ]
+    return lines
+
+
+def scheme_in_words(scheme: dict[str, Any] | None) -> str:
+    """A scheme of preset.yaml in words, such as "dynamic int8, but `conv_0` in float32"."""
+    if scheme is None or scheme["scheme"] == "float16":
+        return "floats"
+    words = scheme["scheme"].replace("_", " ").replace("weight only", "weight-only")
+    for key in ("int8", "float32"):
+        if scheme.get(key):
+            words += f", but {', '.join(f'`{layer}`' for layer in scheme[key])} in {key}"
+    return words
+
+
+def lost_in_words(loss: float) -> str:
+    """The share of a headline that is lost, in percent; what is better by chance is no loss."""
+    return "nothing" if loss < 5e-5 else f"{loss:.1%}" if loss >= 0.001 else f"{loss:.2%}"
 
 
 def training_in_words(preset: Preset) -> list[str]:
@@ -77,6 +125,8 @@ def training_in_words(preset: Preset) -> list[str]:
             f"{epochs} epochs ({weights['train_steps']:,} steps)" if epochs else f"{weights['train_steps']:,} steps"
         ]
     lines[-1] += _took(came_from.get("seconds"), came_from.get("device"))
+    if came_from.get("history"):
+        lines[-1] += f"; its history.json is {came_from['history']}"
     return lines
 
 

@@ -276,8 +276,30 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", metavar="DATA", help="data in place of the preset's, for the check")
     sub.add_argument("--name", help="name in the files' names (default: the preset's)")
     sub.add_argument(
-        "--quantize", choices=[name for name in choices.QUANTIZATIONS if name], help="LiteRT only (default: float32)"
+        "--quantize",
+        nargs="+",
+        choices=[name for name in choices.QUANTIZATIONS if name],
+        metavar="PRECISION",
+        help="precision of a LiteRT file, or of one file each (default: float32): float16; int8 and int4, by the "
+        f"preset's recipe; or a scheme: {', '.join(choices.SCHEMES)}",
     )
+    sub.add_argument(
+        "--batch-size",
+        nargs="+",
+        default=["auto"],
+        metavar="N",
+        help="examples that a LiteRT or ONNX file takes at once, or those of one file each; dynamic: any number, which "
+        "LiteRT's CompiledModel and the browser do not run (default: 1 for LiteRT, else dynamic)",
+    )
+
+    sub = command(
+        _inspect,
+        "inspect",
+        "Say what an exported file is: its description, tensors and ops, and what a GPU refuses of it.",
+        preset=False,
+        as_json=True,
+    )
+    sub.add_argument("file", metavar="FILE", help="a .tflite or .onnx file, or the folder of an export")
 
     for _, record in models.records():
         if record.commands:
@@ -490,17 +512,28 @@ def _export(arguments: argparse.Namespace) -> None:
     from keras_genzoo import exporting
     from keras_genzoo.progress import native_logs_hidden, working
 
+    batches = [int(text) if text.isascii() and text.isdigit() else text for text in arguments.batch_size]
     with native_logs_hidden(), working("Exporting and checking"):
-        path = exporting.export(
+        paths = exporting.export_all(
             model,
             arguments.out,
-            format=arguments.format,
-            quantize=arguments.quantize,
+            [(arguments.format, quantize, batch) for quantize in arguments.quantize or [None] for batch in batches],
             name=arguments.name,
             data=arguments.data,
             data_dir=arguments.data_dir,
         )
-    _say(path)
+    for path in paths:
+        _say(path)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from keras_genzoo import inspecting
+
+    found = inspecting.inspect(arguments.file)
+    if arguments.json:
+        return _print_json(found)
+    for line in inspecting.in_words(found):
+        _say(line)
 
 
 # === What commands share ===

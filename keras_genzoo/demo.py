@@ -33,9 +33,10 @@ def demo(out: PathLike) -> None:
     # The rest works without Keras, as in an app that has only the file.
     from ai_edge_litert.interpreter import Interpreter
 
-    z = np.random.default_rng(0).standard_normal((64, vae.latent_dim)).astype("float32")
+    codes = np.random.default_rng(0).standard_normal((64, 1, vae.latent_dim)).astype("float32")
     decode = Interpreter(model_path=str(int8)).get_signature_runner("decode")
-    phone_samples = gz.plots.grid(decode(z=z)["images"], out / "vae_mnist_int8_samples.png")
+    images = np.concatenate([decode(z=z)["images"].copy() for z in codes])  # the file takes one code at a time
+    phone_samples = gz.plots.grid(images, out / "vae_mnist_int8_samples.png")
 
     print("\nSamples (top four rows), then test images above their reconstructions:")
     print(f"  {picture}")

@@ -29,6 +29,7 @@ FORMAT = 1  # version of preset.yaml; a file without the key is older, and its s
 PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD = "preset.yaml", "model.weights.h5", "weights.json"
 METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE = "metrics.json", "golden.npz", "samples.png", "README.md"
 HISTORY_FILE = "history.json"  # the losses of every epoch of training
+EXPORTS_FILE = "exports.json"  # what is lost in each precision of an exported file
 STATE_FILE = "state.json"  # of a partial run, which is beside the folder
 _RECIPES = "recipes"  # folder of CONFIGS with presets that wait for data of the user's own
 _MAY_BE_UNKNOWN = ("epochs", "batch_size")  # keys of a training that are 0, and missing in the file, where not known
@@ -119,6 +120,30 @@ class EvaluationConfig(Section):
     n_probe_images: Annotated[int, Field(ge=100, le=10_000_000)] = 60_000  # training images that probes learn from
 
 
+class QuantizationConfig(Section):
+    """The numbers of a LiteRT file, see `exporting.export`. A layer is named by its path, such as "decoder/dense_1"."""
+
+    scheme: Literal["float16", "dynamic_int8", "weight_only_int8", "w8a8", "w8a16", "dynamic_int4", "weight_only_int4"]
+    int8: list[str] = []  # layers of a scheme of 4 bits that have 8
+    float32: list[str] = []  # layers that stay as they are
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return 16 if self.scheme == "float16" else 4 if self.scheme.endswith("4") else 8
+
+
+class ExportConfig(Section):
+    """The schemes that were measured to be the best of their size."""
+
+    int8: QuantizationConfig | None = None
+    int4: QuantizationConfig | None = None
+
+    def of(self, quantize: str) -> QuantizationConfig | None:
+        """The scheme of "int8" or "int4"; None for other words, and where none was chosen."""
+        return getattr(self, quantize) if quantize in type(self).model_fields else None
+
+
 class _Record(pydantic.BaseModel):
     """Base of the JSON files beside a preset.yaml: what is read of them has its type, and more may be there."""
 
@@ -173,7 +198,36 @@ class _State(_Record):
     seconds: float
 
 
-_SCHEMAS = {WEIGHTS_RECORD: _Weights, METRICS_FILE: _Metrics, HISTORY_FILE: _Epochs, STATE_FILE: _State}
+class _ExportRow(_Record):
+    precision: str
+    scheme: dict[str, Any] | None
+    bytes: parts.Natural
+    share: float
+    metric: Annotated[str, Field(min_length=1)]
+    n: parts.Natural
+    keras: float
+    value: float
+    loss: float
+    p999_error: float
+    endpoint: str
+    milliseconds: dict[str, float]
+
+
+class _Exports(_Record):
+    """exports.json, which `benchmarks/exports.py` writes."""
+
+    weights_sha256: str
+    about: dict[str, Any]
+    rows: Annotated[list[_ExportRow], Field(min_length=1)]
+
+
+_SCHEMAS = {
+    EXPORTS_FILE: _Exports,
+    WEIGHTS_RECORD: _Weights,
+    METRICS_FILE: _Metrics,
+    HISTORY_FILE: _Epochs,
+    STATE_FILE: _State,
+}
 
 
 class Preset(Section):
@@ -190,6 +244,8 @@ class Preset(Section):
     model: dict[str, Any]
     training: TrainingConfig
     evaluation: EvaluationConfig
+    export: ExportConfig = ExportConfig()
+    license: str | None = None  # licence of the weights, by its SPDX name
     section: Any = None
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
@@ -264,7 +320,9 @@ class Preset(Section):
 
     def content(self) -> dict[str, Any]:
         """The preset as it stands in a file: plain data, the family's section under the family's name."""
-        content = self.model_dump(exclude_none=True, exclude={"section"})
+        content = self.model_dump(exclude_none=True, exclude={"section", "export"})
+        if export := self.export.model_dump(exclude_none=True, exclude_defaults=True):
+            content["export"] = export
         training = {key: value for key, value in content["training"].items() if value or key not in _MAY_BE_UNKNOWN}
         content["training"] = training
         if self.section is not None:

@@ -29,6 +29,7 @@ from keras_genzoo.presets import (
     WEIGHTS_RECORD,
     DataConfig,
     EvaluationConfig,
+    ExportConfig,
     OptimizerConfig,
     Preset,
     TrainingConfig,
@@ -364,11 +365,14 @@ def save(
     if os.path.exists(path):
         presets.check_replaceable(path)
     came_from = origin.record(plan, dtype=model.dtype_policy.name) | _hash_of_held(plan) | (trained or {})
-    if trained is None and model.preset is not None and _has_stored_weights(model):
+    is_stored = trained is None and model.preset is not None and has_stored_weights(model)
+    if is_stored and model.preset is not None:
         came_from = model.preset.record(WEIGHTS_RECORD).get("origin") or came_from
         history = history or model.preset.record(HISTORY_FILE)
     with files.folder_aside(path) as folder:
         preset = plan.with_updates(model=_configuration(model))
+        if not is_stored:  # whose weights these are, and what was measured of them, nobody has said yet
+            preset = preset.model_copy(update={"license": None, "export": ExportConfig()})
         if preset.data.name.startswith(held.PREFIX):  # which ends with the process
             preset = preset.with_updates(data={"name": held.UNNAMED})
         files.write_text(folder / PRESET_FILE, presets.dump(preset))
@@ -508,8 +512,8 @@ def _by_epoch(history: Any) -> list[dict[str, float]]:
     return columns
 
 
-def _has_stored_weights(model: Any) -> bool:
-    """Whether the weights are still those in the folder that the model's preset came from."""
+def has_stored_weights(model: Any) -> bool:
+    """Whether a model has the weights still that are in the folder of its preset."""
     preset, steps = model.preset, int(model.train_steps.numpy())
     record = preset.record(WEIGHTS_RECORD)
     if record is None or record.get("train_steps") != steps or not (preset.folder / WEIGHTS_FILE).is_file():

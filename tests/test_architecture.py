@@ -33,6 +33,9 @@ STAGES = [
     "training",
     "evaluation",
     "exporting",
+    "exporting.*",
+    "flatbuffer",
+    "inspecting",
     "measures",
     "judges",
     "samplers",
@@ -116,8 +119,15 @@ TABLE = {  # the first row that matches holds
     "training": Room([*ZOO, "models.hooks", "models.vital_signs", "progress"], {"keras", "numpy", "tensorflow"}),
     "evaluation": Room(ZOO, {"keras", "numpy"}),
     "measures": Room([*ZOO, "evaluation", "judges", "losses", "metrics", "progress"], {"numpy"}, no_files=True),
-    "exporting": Room([*ZOO, "progress"], {"keras", "numpy", "tensorflow"}),
-    "litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting` runs
+    "flatbuffer": Room(BASE, {"numpy", "ai_edge_litert"}),
+    "inspecting": Room([*BASE, "files", "flatbuffer"], {"onnx"}),
+    "exporting": Room([*ZOO, "flatbuffer", "exporting.*"], {"keras", "numpy"}),
+    "exporting.litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting.litert` runs
+    "exporting.source": Room([*ZOO, "models.contract"], {"keras", "numpy"}),
+    "exporting.*": Room(
+        [*ZOO, "flatbuffer", "inspecting", "exporting.*"],
+        {"ai_edge_quantizer", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx"},
+    ),
     "comparison": Room([*BASE, *RECORDS, "presets"], set()),
     "cards": Room([*BASE, *RECORDS, "files", "presets"], set()),
     "plots": Room([*BASE, "files"], {"numpy", "matplotlib", "PIL"}),

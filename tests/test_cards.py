@@ -23,9 +23,10 @@ N_IMAGES = {  # training images of each data set, of each person for the rendere
     "grid2d": 100_000,
     "rendered_faces_a": 1_500,
 }
-# Presets without a history.json: trained before `train` wrote one. To train them anew would change their weights, and
-# with the judge's weights every number that it has judged.
-WITHOUT_HISTORY = {"classifier_mnist", "dcgan_mnist"}
+# Presets whose history.json is of a repeat of their training, as their card says: they were trained before `train`
+# wrote one, and other weights of a judge would change every number that it has judged.
+WITH_HISTORY_OF_A_REPEAT = {"classifier_mnist"}
+WITHOUT_HISTORY = {"dcgan_mnist"}
 IN_STAGES = {"faceswap_rendered"}  # presets whose weights did not take the course of their preset.yaml
 
 
@@ -48,6 +49,9 @@ def test_the_losses_of_every_epoch_are_there(name):
     assert (history is None) == (name in WITHOUT_HISTORY)
     if history is not None:
         assert len(history) == sum(stage["epochs"] for stage in stages_of(name))
+    told = presets.find(name).record(presets.WEIGHTS_RECORD)["origin"].get("history")
+    assert bool(told) == (name in WITH_HISTORY_OF_A_REPEAT)
+    assert not told or told in (presets.find(name).folder / presets.CARD_FILE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

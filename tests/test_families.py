@@ -13,12 +13,13 @@ from keras_genzoo.registry import resolve
 PACKAGE = Path(keras_genzoo.__file__).parent
 GENERAL = [  # rooms that know no family
     "base", "cards", "choices", "cli", "contract", "data", "drawings", "engine", "evaluation", "exporting", "files",
-    "hooks", "judges", "measures", "origin", "parts", "pipeline", "plots", "presets", "progress", "registry",
-    "training", "zoo",
+    "flatbuffer", "hooks", "inspecting", "judges", "litert", "measures", "onnx_files", "origin", "parts", "pipeline",
+    "plots", "presets", "progress", "registry", "saved_model", "source", "training", "zoo",
 ]  # fmt: skip
 FILES = {
     "base": "models/base.py", "contract": "models/contract.py", "hooks": "models/hooks.py",
-    "data": "data/__init__.py", "pipeline": "data/pipeline.py",
+    "data": "data/__init__.py", "pipeline": "data/pipeline.py", "exporting": "exporting/__init__.py",
+    **{room: f"exporting/{room}.py" for room in ("litert", "onnx_files", "saved_model", "source")},
 }  # fmt: skip
 WORDS = {
     "face", "faces", "gan", "vae", "landmark", "landmarks", "monitor", "label", "labels", "swap", "swaps",
@@ -39,7 +40,9 @@ EXCEPTIONS = {  # (room, word) -> why it is no knowledge of a family
     ("drawings", "labels"): LABELS,
     ("drawings", "label"): LABELS,
     ("evaluation", "labels"): LABELS,
-    ("exporting", "labels"): LABELS,
+    ("inspecting", "labels"): LABELS,
+    ("saved_model", "labels"): LABELS,
+    ("source", "labels"): LABELS,
     ("measures", "labels"): LABELS,
     ("measures", "label"): "a metric's name: label_histogram_kl",
     ("plots", "labels"): LABELS,

@@ -287,6 +287,35 @@ def summary(
     return f"{visible(name)}: {len(images):,} images to train with, {classes}"
 
 
+def class_names(
+    name: str,
+    *,
+    data_dir: PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+) -> list[str] | None:
+    """The names of a data set's classes, in the order of their labels.
+
+    Args:
+        name, data_dir, image_shape, resize: As in `load`.
+
+    Returns:
+        The names of a folder's classes, and those that TensorFlow Datasets knows; None of any other data set.
+
+    Raises:
+        ZooError: Unknown name, or a damaged file.
+    """
+    if name.startswith(FOLDER):
+        from keras_genzoo.data import folder
+
+        return folder.class_names(name, image_shape=image_shape, resize=resize)
+    if name in SOURCES or any(key.endswith(":") and name.startswith(key) for key in SOURCES):
+        return None
+    from keras_genzoo.data import tfds
+
+    return tfds.class_names(name, data_directory(data_dir))
+
+
 def register(name: str, source: Any) -> None:
     """Adds a data set for this process; an installed package does so by an entry point of "keras_genzoo.sources".
 

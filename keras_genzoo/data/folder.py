@@ -107,6 +107,17 @@ def summary(name: str, *, image_shape: tuple[int, int, int] | None, resize: str,
     return visible(f"{name}: {', '.join(parts)}")
 
 
+def class_names(name: str, *, image_shape: tuple[int, int, int] | None, resize: str) -> list[str] | None:
+    """The names of a folder's classes, in the order of their labels; None where its images have none.
+
+    Args:
+        name, image_shape, resize: As in `arrays`.
+    """
+    folder, decoded = _read(name, "train", image_shape, resize)
+    classes, strays = _classes(folder, decoded)
+    return None if strays or len(classes) < 2 else classes
+
+
 def readable_files(name: str, split: str, *, image_shape: tuple[int, int, int], resize: str, **_: Any) -> list[Path]:
     """The file of each image of `arrays`, in their order.
 

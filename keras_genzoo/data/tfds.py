@@ -35,6 +35,17 @@ def arrays(name: str, split: str, *, data_dir: str | None, **_: Any) -> tuple[np
     return _arrays(name, split, data_dir)
 
 
+def class_names(name: str, data_dir: str | None) -> list[str] | None:
+    """The names of the classes of a data set; None where it does not tell them.
+
+    Args:
+        name: Name of the data set at TensorFlow Datasets.
+        data_dir: Folder of data sets; None: there is none.
+    """
+    feature = (_builder(name, data_dir).info.features or {}).get("label")
+    return list(getattr(feature, "names", None) or []) or None
+
+
 def names() -> list[str]:
     """The names of the data sets of TensorFlow Datasets."""
     import tensorflow_datasets as tfds  # imported for a second, which users of MNIST need not wait
