@@ -293,6 +293,25 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = command(
+        _explore,
+        "explore",
+        "Try presets in the browser: draw, slide, click, roll again. Nothing leaves this machine.",
+        preset=False,
+        data=True,
+    )
+    sub.add_argument("presets", metavar="NAME", nargs="*", help="presets, a tab each (default: six of the zoo)")
+    sub.add_argument(
+        "--out", metavar="DIR", help="write the page into this folder, for any server of files; serve nothing"
+    )
+    sub.add_argument("--port", type=int, default=8000, help="port of the page on this machine; 0: any (default: 8000)")
+    sub.add_argument(
+        "--precision",
+        choices=("int8", "float16", "float32"),
+        default="int8",
+        help="numbers of the models' files (default: int8)",
+    )
+
+    sub = command(
         _inspect,
         "inspect",
         "Say what an exported file is: its description, tensors and ops, and what a GPU refuses of it.",
@@ -524,6 +543,25 @@ def _export(arguments: argparse.Namespace) -> None:
         )
     for path in paths:
         _say(path)
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    import tempfile
+
+    from keras_genzoo import explore
+    from keras_genzoo.progress import native_logs_hidden, working
+
+    names = arguments.presets or explore.DEFAULT
+    with tempfile.TemporaryDirectory() as folder:
+        out = arguments.out or Path(folder, "page")
+        with contextlib.ExitStack() as stack:
+            server = None if arguments.out else stack.enter_context(explore.server(folder, port=arguments.port))
+            with native_logs_hidden(), working("Exporting for the browser"):
+                explore.write(names, out, precision=arguments.precision, data_dir=arguments.data_dir)
+            if server is None:
+                return _say(out)
+            print(f"http://127.0.0.1:{server.server_port}/page/ (Ctrl-C ends it)", flush=True)
+            server.serve_forever()
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -422,6 +422,11 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         raise ZooError(f"{path} is not JSON ({error}); {remedy}") from None
 
 
+def cache() -> Path:
+    """The user's folder for what can be made again, which need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_genzoo"
+
+
 def sha256(path: PathLike) -> str:
     """Hex SHA-256 of a file, or of a folder: over the sorted names and hashes of its files."""
     path = Path(path)

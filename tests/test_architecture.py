@@ -33,6 +33,7 @@ STAGES = [
     "training",
     "evaluation",
     "exporting",
+    "explore",
     "exporting.*",
     "flatbuffer",
     "inspecting",
@@ -120,6 +121,7 @@ TABLE = {  # the first row that matches holds
     "evaluation": Room(ZOO, {"keras", "numpy"}),
     "measures": Room([*ZOO, "evaluation", "judges", "losses", "metrics", "progress"], {"numpy"}, no_files=True),
     "flatbuffer": Room(BASE, {"numpy", "ai_edge_litert"}),
+    "explore": Room([*ZOO, "exporting", "exporting.*"], {"numpy"}),
     "inspecting": Room([*BASE, "files", "flatbuffer"], {"onnx"}),
     "exporting": Room([*ZOO, "flatbuffer", "exporting.*"], {"keras", "numpy"}),
     "exporting.litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting.litert` runs

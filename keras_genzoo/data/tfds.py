@@ -42,7 +42,8 @@ def class_names(name: str, data_dir: str | None) -> list[str] | None:
         name: Name of the data set at TensorFlow Datasets.
         data_dir: Folder of data sets; None: there is none.
     """
-    feature = (_builder(name, data_dir).info.features or {}).get("label")
+    features = _builder(name, data_dir).info.features
+    feature = features["label"] if features and "label" in features else None
     return list(getattr(feature, "names", None) or []) or None
 
 

@@ -99,7 +99,7 @@ def quantized(content: bytes, config: QuantizationConfig, calibration: dict[str,
         ranges = None
         if work.need_calibration:
             ranges = work.calibrate({name: _one_by_one(tensors) for name, tensors in (calibration or {}).items()})
-        result: Any = work.quantize(ranges, enable_progress_report=False).quantized_model
+        result: Any = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
         return bytes(result)
     except (ValueError, RuntimeError, KeyError) as error:
         raise ZooError(f"The quantizer cannot write {config.scheme}: {reason(error)}. Choose another scheme") from error

@@ -3,12 +3,10 @@
 import contextlib
 import hashlib
 import math
-import os
 import time
 import warnings
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -194,8 +192,7 @@ class _Partial:
         digest = hashlib.sha256(repr((model.get_config(), n_samples, seed, *chunk)).encode())
         for array in (images, labels, *model.get_weights()):
             digest.update(b"" if array is None else np.ascontiguousarray(array).data)
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self.path = cache / "keras_genzoo" / f"nll-{digest.hexdigest()[:16]}.npz"
+        self.path = files.cache() / f"nll-{digest.hexdigest()[:16]}.npz"
         self.n_images, self.started_at = len(images), time.monotonic()
         self.written_at, self.seconds = self.started_at, 0.0
 
