@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test nightly campaign lint cards benchmark clean
+.PHONY: demo test nightly campaign lint cards benchmark wheel clean
 
 # A venv made once and again only when the dependencies change.
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable ".[dev]"
@@ -37,6 +37,11 @@ cards: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py --json benchmarks/results/throughput.json
+
+# The wheel, in dist/. `make wheel CORE=1` builds the small one, which leaves most weights to be fetched.
+wheel: $(VENV)/.installed
+	rm -rf build
+	CORE=$(CORE) $(BIN)/python -m build --wheel
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

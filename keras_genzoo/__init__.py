@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         files,
         films,
         flatbuffer,
+        hub,
         inspecting,
         judges,
         layers,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         progress,
         provenance,
         registry,
+        remote,
         samplers,
         studies,
         training,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from keras_genzoo.errors import ZooError
     from keras_genzoo.evaluation import evaluate
     from keras_genzoo.exporting import export
+    from keras_genzoo.hub import push
     from keras_genzoo.inspecting import inspect
     from keras_genzoo.models.autoencoder import Autoencoder
     from keras_genzoo.models.classifier import Classifier
@@ -84,6 +87,7 @@ _NAMES = {  # module of each public name
     "inspect": "inspecting",
     "list_presets": "presets",
     "load": "zoo",
+    "push": "hub",
     "save": "zoo",
     "train": "training",
 }
@@ -116,6 +120,7 @@ __all__ = [
     "files",
     "films",
     "flatbuffer",
+    "hub",
     "inspect",
     "inspecting",
     "judges",
@@ -134,7 +139,9 @@ __all__ = [
     "presets",
     "progress",
     "provenance",
+    "push",
     "registry",
+    "remote",
     "samplers",
     "save",
     "studies",

@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="keras-genzoo",
         description="Pretrained, measured generative models for Keras: list, look, train, measure, export.",
-        epilog="NAME is a preset of the zoo (see `keras-genzoo list`) or the path of a preset folder: ./my_preset.",
+        epilog="NAME is a preset of the zoo (see `keras-genzoo list`), the path of a preset folder (./my_preset), or "
+        "an address: hf://USER/NAME[@REVISION], https://HOST/NAME.zip.",
     )
     parser.add_argument("--version", action="version", version=f"keras-genzoo {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -291,6 +292,11 @@ def _parser() -> argparse.ArgumentParser:
         help="examples that a LiteRT or ONNX file takes at once, or those of one file each; dynamic: any number, which "
         "LiteRT's CompiledModel and the browser do not run (default: 1 for LiteRT, else dynamic)",
     )
+
+    sub = command(_push, "push", "Share a preset on Hugging Face's hub: its folder, under a card that the hub reads.")
+    sub.add_argument("address", metavar="hf://USER/NAME", help="repository, made where it is not there yet")
+    sub.add_argument("--private", action="store_true", help="make a new repository private")
+    sub.add_argument("--message", help="message of the commit (default: the preset's description)")
 
     sub = command(
         _explore,
@@ -543,6 +549,12 @@ def _export(arguments: argparse.Namespace) -> None:
         )
     for path in paths:
         _say(path)
+
+
+def _push(arguments: argparse.Namespace) -> None:
+    with starting():
+        from keras_genzoo import hub
+    _say(hub.push(arguments.preset, arguments.address, private=arguments.private, message=arguments.message))
 
 
 def _explore(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from keras_genzoo import files, models, parts
+from keras_genzoo import files, models, parts, remote
 from keras_genzoo.errors import ZooError, did_you_mean, nearest, one_line, reason
 from keras_genzoo.registry import entry_points
 from keras_genzoo.typing import PathLike
@@ -359,16 +359,21 @@ class Preset(Section):
 
 
 def find(name: str | Path) -> Preset:
-    """The preset of a name, or of a folder given as a Path or a string with a separator.
+    """The preset of a name, of a folder given as a Path or a string with a separator, or of an address.
 
     Args:
-        name: Name of a preset of the zoo or of `search_path()`, trained or a recipe; or the folder's path.
+        name: Name of a preset of the zoo or of `search_path()`, trained or a recipe; the folder's path; or
+            "hf://USER/NAME[@REVISION]" or "https://HOST/NAME.zip", which is fetched into the user's cache.
 
     Raises:
-        ZooError: Unknown name (with the nearest ones), missing folder, or a bad preset.yaml.
+        ZooError: Unknown name (with the nearest ones), missing folder, an address that cannot be fetched, or a bad
+            preset.yaml.
     """
     if not isinstance(name, (str, Path)):
         raise ZooError(f"`name` must be a preset's name or path. Received: {name!r}")
+    elsewhere = None
+    if remote.is_address(name):
+        name, elsewhere = remote.fetch(str(name))
     if isinstance(name, Path) or "/" in str(name) or "\\" in str(name):
         try:
             folder = files.healed(Path(name).expanduser())
@@ -395,6 +400,7 @@ def find(name: str | Path) -> Preset:
         raise ZooError(f"Cannot read {folder / PRESET_FILE}: {error.strerror or error}") from None
     preset = parse(text, origin=str(folder / PRESET_FILE))
     preset._folder = folder.resolve()
+    preset._name = elsewhere
     return preset
 
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_genzoo import data as _data
-from keras_genzoo import engine, files, models, origin, parts, presets
+from keras_genzoo import engine, files, models, origin, parts, presets, remote
 from keras_genzoo.data import asking, held
 from keras_genzoo.errors import MissingDataError, ZooError, one_line, reason
 from keras_genzoo.presets import (
@@ -56,7 +56,9 @@ def load(name: str | Path, *, weights: PathLike | None = "preset", dtype: DType 
 
     Args:
         name: Name of a bundled preset (`list_presets()`), or path of a preset folder: a Path, or a string with a
-            separator, such as "./my_preset"; or path of a `.keras` file of a model of the zoo.
+            separator, such as "./my_preset"; "hf://USER/NAME" on Hugging Face's hub, "@REVISION" behind it or not, or
+            "https://HOST/NAME.zip" of a preset folder, both kept in the user's cache; or path of a `.keras` file of a
+            model of the zoo.
         weights: "preset" for the trained weights, checked by SHA-256, or those of the `.keras` file; None for fresh
             ones; or path of a `.weights.h5` file of the same architecture.
         dtype: Precision policy: "float32", "mixed_float16", "mixed_bfloat16". None: Keras' global policy, or that of
@@ -171,11 +173,15 @@ def compile_model(
 def checked_weights(preset: Preset) -> Path:
     """The path of the preset's weights, whose size and SHA-256 are those in weights.json.
 
+    They are in its folder; else in the user's cache; else they are fetched from the `url` in weights.json.
+
     Raises:
         ZooError: No weights, no folder, or a file of another size or hash.
     """
     record, path = preset.record(WEIGHTS_RECORD), preset.folder / WEIGHTS_FILE
-    if record is None or not path.is_file():
+    if record is not None and not path.is_file():
+        return remote.weights(record, preset.name)
+    if record is None:
         raise ZooError(
             f"{preset.name} has no weights in {preset.folder}; train it with: keras-genzoo train {preset.name}"
         )
@@ -516,10 +522,14 @@ def has_stored_weights(model: Any) -> bool:
     """Whether a model has the weights still that are in the folder of its preset."""
     preset, steps = model.preset, int(model.train_steps.numpy())
     record = preset.record(WEIGHTS_RECORD)
-    if record is None or record.get("train_steps") != steps or not (preset.folder / WEIGHTS_FILE).is_file():
+    if record is None or record.get("train_steps") != steps:
+        return False
+    try:
+        path = checked_weights(preset)
+    except ZooError:
         return False
     stored = build(preset)
-    load_weights(stored, preset.folder / WEIGHTS_FILE)
+    load_weights(stored, path)
     return all(map(np.array_equal, stored.get_weights(), model.get_weights()))
 
 

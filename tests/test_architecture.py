@@ -26,7 +26,7 @@ BASE = ["errors", "typing"]
 MATHS = ["losses", "distributions", "layers", "networks"]  # each may import those before it
 RECORDS = ["models", "registry"]  # models/__init__.py: the families' records, strings that import nothing
 DATA = ["data", "data.*"]
-STORES = [*BASE, *RECORDS, "files", "choices", "parts", "presets"]
+STORES = [*BASE, *RECORDS, "files", "choices", "parts", "presets", "remote"]
 PICTURES = ["plots", "provenance", "drawings"]
 ZOO = [*STORES, *DATA, "engine", "origin", "zoo"]
 STAGES = [
@@ -36,6 +36,7 @@ STAGES = [
     "explore",
     "exporting.*",
     "flatbuffer",
+    "hub",
     "inspecting",
     "measures",
     "judges",
@@ -110,7 +111,7 @@ TABLE = {  # the first row that matches holds
     ),
     "models.*": Room(["models.{family}.model"], set(), no_files=True),  # the __init__ of a wing
     # The stages.
-    "presets": Room([*BASE, *RECORDS, "files", "parts"], {"yaml", "pydantic"}),
+    "presets": Room([*BASE, *RECORDS, "files", "parts", "remote"], {"yaml", "pydantic"}),
     "data": Room([*BASE, "registry", "data.*"], {"numpy", "tensorflow"}),
     "data.asking": Room([*BASE, *DATA], {"tensorflow_datasets"}),
     "data.*": Room([*BASE, "data.*"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL", "filelock"}),
@@ -122,6 +123,8 @@ TABLE = {  # the first row that matches holds
     "measures": Room([*ZOO, "evaluation", "judges", "losses", "metrics", "progress"], {"numpy"}, no_files=True),
     "flatbuffer": Room(BASE, {"numpy", "ai_edge_litert"}),
     "explore": Room([*ZOO, "exporting", "exporting.*"], {"numpy"}),
+    "remote": Room([*BASE, "files"], {"huggingface_hub"}),
+    "hub": Room([*ZOO, "cards"], {"keras", "yaml"}),
     "inspecting": Room([*BASE, "files", "flatbuffer"], {"onnx"}),
     "exporting": Room([*ZOO, "flatbuffer", "exporting.*"], {"keras", "numpy"}),
     "exporting.litert_process": Room([], {"numpy", "ai_edge_litert"}),  # a script that `exporting.litert` runs

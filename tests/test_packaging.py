@@ -1,5 +1,6 @@
 """The wheel and the checkout: what is built installs elsewhere and finds its presets and data."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,20 +13,43 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+MOST_BYTES, MOST_BYTES_OF_CORE = 130_000_000, 40_000_000
+
+
+def built(tmp_path_factory, core=""):
     """The project's wheel, built from a copy of this checkout, so that no older build's files get in."""
     out, source = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("source") / "checkout"
     ignored = shutil.ignore_patterns(".git", ".venv", "build", "dist", "demo", "runs", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, ignore=ignored)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CORE": core})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return next(out.glob("*.whl"))
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return built(tmp_path_factory)
+
+
+@pytest.mark.nightly
+def test_the_small_wheel_has_every_preset_and_few_weights(tmp_path_factory):
+    path = built(tmp_path_factory, core="1")
+    names = set(zipfile.ZipFile(path).namelist())
+    assert path.stat().st_size <= MOST_BYTES_OF_CORE
+    weights = {name.split("/")[2] for name in names if name.endswith("model.weights.h5")}
+    assert {"vae_mnist", "classifier_mnist"} <= weights
+    assert "hvae_mnist" not in weights
+    for file in (ROOT / "zoo_configs").rglob("*"):
+        is_left_out = file.is_dir() or file.name == "model.weights.h5"
+        assert is_left_out or f"keras_genzoo/{file.relative_to(ROOT).as_posix()}" in names
+
+
 def test_the_wheel_holds_presets_and_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert wheel.stat().st_size <= MOST_BYTES
+    for file in (ROOT / "keras_genzoo" / "explore").rglob("*"):
+        assert file.is_dir() or file.suffix == ".pyc" or file.relative_to(ROOT).as_posix() in names
     for file in (ROOT / "zoo_configs").rglob("*"):
         assert file.is_dir() or f"keras_genzoo/{file.relative_to(ROOT).as_posix()}" in names
     assert sum(name.startswith("keras_genzoo/_data/mnist/") for name in names) >= 4

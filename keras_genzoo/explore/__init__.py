@@ -158,7 +158,8 @@ def _images(source, n):
         return None, None
     names = models.asked(preset.family, "hooks")(preset).data_names
     parts = [zoo.arrays(source.model, "test", name=name, data_dir=source.data_dir, preset=preset) for name in names]
-    images, labels = parts[0]
+    images: Any = parts[0][0]
+    labels: Any = parts[0][1]
     if len(parts) > 1:  # of several data sets one image each in turn
         images, labels = (
             np.stack([part[: n // len(parts)] for part, _ in parts], 1).reshape(-1, *images.shape[1:]),
@@ -203,8 +204,9 @@ def _latents(source):
     if not {"encode", "decode"} <= set(source.endpoints):
         return None
 
-    def codes(split, n):
-        pixels, labels = zoo.arrays(model, split, data_dir=source.data_dir, preset=preset)
+    def codes(split, n) -> Any:
+        found: Any = zoo.arrays(model, split, data_dir=source.data_dir, preset=preset)
+        pixels, labels = found
         images = data.as_seen(pixels[:n], binarize=preset.data.binarize)
         classes = (labels[:n].astype("int32"),) if model.is_conditional else ()
         return model.run_endpoint("encode", images, *classes)[model.code], labels
