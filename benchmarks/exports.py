@@ -31,6 +31,7 @@ PRECISIONS = ("float32", "float16", "int8", "int4")
 N_IMAGES, N_DRAWS = 100, 200  # of a likelihood
 LEVEL = 0.5  # of a denoiser's noise
 ROUNDS = 100  # calls that are timed, in turn
+ROOM = 2500  # bytes of a description
 N_HELD = 5000  # training images that schemes are chosen by
 GOOD = 0.01  # loss of a headline that is good enough
 MOST = {"int8": 0.3, "int4": 0.15}  # share of the float32 file's bytes
@@ -343,14 +344,17 @@ class Chooser:
         for layer, size in self.sizes.items():
             relief = whole**2 - self.disturbance({**best[1], out: [layer]}) ** 2
             shares[layer] = relief / size
-        taken = []
+        taken, tried = [], 1
         for layer in sorted(shares, key=shares.get, reverse=True):
             if shares[layer] <= 0:
                 break
             scheme = {**best[1], out: [*taken, layer]}
-            if self.file(scheme)[1] > most - 2500 / len(self.floats):  # room for the description
+            if self.file(scheme)[1] > most - ROOM / len(self.floats):
                 continue
             taken.append(layer)
+            if len(taken) < tried:  # a headline takes its time: with 1, 2, 4, 8 layers
+                continue
+            tried *= 2
             loss, _ = self.loss(scheme)
             if loss < best[0]:
                 best = loss, scheme

@@ -85,6 +85,56 @@ def exports_lines(preset: Preset) -> list[str]:
     return lines
 
 
+def exports_table() -> str:
+    """What the precisions of a LiteRT file cost, a row for each preset, in Markdown, from the presets' exports.json."""
+    records = {name: presets.find(name).record(presets.EXPORTS_FILE) for name in presets.names()}
+    precisions = list(
+        dict.fromkeys(row["precision"] for record in records.values() if record for row in record["rows"])
+    )
+    lines = [f"| preset | headline, by Keras | {' | '.join(precisions)} |", "|---|---|" + "---|" * len(precisions)]
+    for name, record in records.items():
+        if record is None:
+            continue
+        rows = {row["precision"]: row for row in record["rows"]}
+        first = record["rows"][0]
+        cells = [
+            f"{rows[key]['bytes'] / 1e6:.2f} MB, {rows[key]['share']:.0%}: {lost_in_words(rows[key]['loss'])}"
+            if key in rows
+            else "-"
+            for key in precisions
+        ]
+        lines.append(f"| `{name}` | {label(first['metric'])} {first['keras']:.4g} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Size, share of the float32 file, and the share of the headline that is lost; by `benchmarks/exports.py`.",
+        ]
+    )
+
+
+def runtimes_table(results: dict[str, Any]) -> str:
+    """Every preset in every runtime in Markdown, from benchmarks/results/runtimes.json."""
+    rows, about = results["rows"], results["about"]
+    sides = [(precision, runtime) for precision in ("float32", "int8") for runtime in rows[0][precision]]
+    titles = [f"{runtime}{'' if precision == 'float32' else ', int8'}" for precision, runtime in sides]
+    lines = [f"| preset | endpoints | largest error | {' | '.join(titles)} |", "|---|---|---|" + "---|" * len(sides)]
+    for row in rows:
+        error = max(cell["error"] for cell in row["float32"].values())
+        cells = [f"{row[precision][runtime]['ms']:.2g} ms" for precision, runtime in sides]
+        lines.append(f"| `{row['preset']}` | {row['endpoints']} | {error:.0e} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Largest error: of all endpoints in all runtimes in float32, each twice in a row, as a share of the output's "
+        f"range. Time: one image through the main endpoint, one thread; medians of {about['rounds']} x "
+        f"{about['calls']} calls that the runtimes took in turn. WebAssembly: LiteRT.js {about['LiteRT.js']} in "
+        f"{about['browser']}, whose clock ticks every 0.1 ms. {about['date']}, {about['cpus']} CPU cores, "
+        f"ai-edge-litert {about['ai-edge-litert']}, onnxruntime {about['onnxruntime']}, TensorFlow "
+        f"{about['tensorflow']}.",
+    ]
+    return "\n".join(lines)
+
+
 def scheme_in_words(scheme: dict[str, Any] | None) -> str:
     """A scheme of preset.yaml in words, such as "dynamic int8, but `conv_0` in float32"."""
     if scheme is None or scheme["scheme"] == "float16":
@@ -392,7 +442,11 @@ def documents(root: PathLike) -> dict[Path, str]:
         ("vae_race", vae_race_table),
     ):
         text = updated(text, name, table(_results(root, name)), origin=benchmarks)
-    texts[benchmarks] = text
+    apps = root / "docs" / "apps.md"
+    texts[benchmarks], texts[apps] = text, apps.read_text(encoding="utf-8")
+    for path in (benchmarks, apps):
+        texts[path] = updated(texts[path], "exports", exports_table(), origin=path)
+        texts[path] = updated(texts[path], "runtimes", runtimes_table(_results(root, "runtimes")), origin=path)
     return texts
 
 

@@ -100,6 +100,35 @@ class LeashedSigmoid(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
+class NearestUpsampling(keras.layers.Layer):
+    """A map of twice the sides, each value four times.
+
+    By concatenations and reshapes of at most four dimensions: XLA has no gradient of TensorFlow's own resizing, and
+    phones' GPUs do not take the five dimensions of `keras.layers.UpSampling2D`.
+
+    Shapes: `(batch, H, W, C)` -> `(batch, 2 H, 2 W, C)`.
+
+    Args:
+        **kwargs: Options of every Keras layer, such as `name` and `dtype`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import NearestUpsampling
+        >>> np.array(NearestUpsampling()(np.array([[[[1.0], [2.0]]]], "float32")))[0, :, :, 0].tolist()
+        [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        _, height, width, channels = inputs.shape
+        wide = ops.reshape(ops.concatenate([inputs, inputs], -1), (-1, height, 2 * width * channels))
+        return ops.reshape(ops.concatenate([wide, wide], -1), (-1, 2 * height, 2 * width, channels))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, height, width, channels = input_shape
+        return (batch, 2 * height, 2 * width, channels)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
 class BentMap(keras.layers.Layer):
     """An affine map of codes plus a hidden layer of tanh units.
 

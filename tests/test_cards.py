@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -159,3 +160,52 @@ def test_a_table_of_several_runs_names_all_their_days():
     table = cards.denoising_table({"about": about, "rows": [row, {**row, "n": 32, "date": "2026-01-02"}]})
     assert "mean over 64, 32 test images" in table
     assert "2026-01-01, 2026-01-02" in table
+
+
+EXPORTED = {
+    "about": {"date": "2026-11-27", "cpus": 2, "rounds": 100, "ai-edge-litert": "2.3.0"},
+    "weights_sha256": "0" * 64,
+    "rows": [
+        {
+            "precision": precision, "scheme": scheme, "bytes": size, "share": size / 4_000_000, "metric": "nll",
+            "n": 100,
+            "keras": 80.0, "value": 80.0 * (1 + loss), "loss": loss, "p999_error": error,
+            "endpoint": "decode", "milliseconds": {"Interpreter": 0.1, "CompiledModel": 0.12},
+        }
+        for precision, scheme, size, loss, error in (
+            ("float32", None, 4_000_000, -1e-7, 0.0),
+            ("int8", {"scheme": "dynamic_int8", "float32": ["decoder/logits"]}, 1_000_000, 0.0042, 0.05),
+            ("int4", {"scheme": "weight_only_int4"}, 500_000, 0.31, 0.4),
+        )
+    ],
+}  # fmt: skip
+
+
+def test_a_card_says_what_each_precision_costs(trained, tmp_path):
+    """In the headline's own words; what is better by chance is no loss."""
+    folder = tmp_path / "preset"
+    shutil.copytree(trained, folder)
+    (folder / presets.EXPORTS_FILE).write_text(json.dumps(EXPORTED))
+    table = cards.metrics_table(presets.find(folder)) if (folder / presets.METRICS_FILE).is_file() else ""
+    lines = "\n".join(cards.exports_lines(presets.find(folder)))
+    assert "| int8 | dynamic int8, but `decoder/logits` in float32 | 1.00 MB (25.0%) | 80.34 | 0.4% | 5.0%" in lines
+    assert "| float32 | floats | 4.00 MB (100.0%) | 80 | nothing |" in lines
+    assert "| int4 | weight-only int4 | 0.50 MB (12.5%) | 104.8 | 31.0% | 40.0%" in lines
+    assert not table or lines in table
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_costs_of_precisions_are_of_these_weights(name):
+    """Every preset's files were measured, on the weights that are there, by the schemes that its preset.yaml names."""
+    preset = presets.find(name)
+    record = preset.record(presets.EXPORTS_FILE)
+    assert record is not None
+    assert record["weights_sha256"] == preset.record(presets.WEIGHTS_RECORD)["sha256"]
+    rows = {row["precision"]: row for row in record["rows"]}
+    assert list(rows) == ["float32", "float16", "int8", "int4"]
+    for precision in ("int8", "int4"):
+        assert rows[precision]["scheme"] == preset.export.of(precision).model_dump(exclude_defaults=True)
+    assert {row["metric"] for row in rows.values()} == {preset.evaluation.metric}
+    assert rows["int8"]["share"] <= 0.3
+    assert all(row["runtimes"] == ["Interpreter", "CompiledModel"] for row in rows.values())
+    assert preset.license == "Apache-2.0"

@@ -1,12 +1,15 @@
 """The explorer: what is written, what is served, and the page in a real browser, with real events."""
 
 import contextlib
+import gzip
 import json
+import re
 import shutil
 import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -381,6 +384,43 @@ def test_the_default_page_is_small_and_quick(browser, tmp_path):
             )
             assert times[10] <= 20, (name, times[10])
         page.close()
+
+
+@pytest.mark.nightly
+def test_the_javascript_of_the_page_for_apps_runs(browser, tmp_path):
+    """As it stands there, but for the code: that of the Python example, and the numbers kept for the test."""
+    page_of_apps = Path(__file__).parents[1] / "docs" / "apps.md"
+    (block,) = re.findall(r"^```js\n(.*?)^```$", page_of_apps.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    z = np.random.default_rng(0).standard_normal((1, 40), dtype="float32")
+    numbers = f"Float32Array.from({z.ravel().tolist()})"
+    assert "new Float32Array(40)" in block
+    code = block.replace("new Float32Array(40)", numbers) + "\nwindow.image = [...image];\n"
+    vendor = Path(explore.__file__).parent / "vendor" / "litertjs"
+    (tmp_path / "wasm").mkdir()
+    for path in vendor.iterdir():
+        shutil.copy(path, tmp_path / "wasm" / path.name)
+    compat = tmp_path / "wasm" / "litert_wasm_compat_internal"
+    Path(f"{compat}.wasm").write_bytes(gzip.decompress(Path(f"{compat}.wasm.gz").read_bytes()))
+    code = code.replace("'wasm/'", "'wasm/litert_wasm_compat_internal.js'")  # the one build that is vendored
+    (tmp_path / "code.js").write_text(code)
+    imports = {"@litertjs/core": "./wasm/core.js", "@litertjs/wasm-utils": "./wasm/wasm-utils.js"}
+    (tmp_path / "index.html").write_text(
+        f'<!doctype html><body><script type="importmap">{json.dumps({"imports": imports})}</script>'
+        '<script type="module" src="code.js"></script></body>'
+    )
+    model = gz.load("vae_mnist")
+    path = gz.export(model, tmp_path, format="litert", quantize="int8")
+    with served(tmp_path) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_function("window.image !== undefined", timeout=60_000)
+        image = np.array(page.evaluate("window.image"), "float32").reshape(1, 28, 28, 1)
+        page.close()
+    from ai_edge_litert.interpreter import Interpreter
+
+    decode = Interpreter(model_path=str(path)).get_signature_runner("decode")
+    np.testing.assert_allclose(image, decode(z=z)["images"], atol=2e-2)  # 8-bit activations round as a processor does
+    assert np.abs(image - model.decode(z)).max() < 0.2
 
 
 @pytest.mark.nightly

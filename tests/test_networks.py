@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+import keras_genzoo as gz
 from keras_genzoo import networks
 from keras_genzoo.errors import ZooError
 from keras_genzoo.layers import GatedDense
@@ -466,3 +467,48 @@ def test_unit_norm_holds_while_training(tiny, mnist):
     free = tiny("autoencoder", decoder={**decoder, "unit_norm": False}, learning_rate=0.1, run_eagerly=True)
     free.fit(mnist[:64], batch_size=16, verbose=0)
     assert np.ptp(np.linalg.norm(free.decoder.get_layer("pixels").kernel.numpy(), axis=1)) > 0.01
+
+
+# === Doubling a map's sides ===
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize("name", ["conv_decoder", "dcgan_generator"])
+def test_maps_are_doubled_either_way(name, upsampling):
+    network = networks.build(
+        {"name": name, "filters": [8, 4], "upsampling": upsampling}, latent_dim=3, image_shape=(12, 8, 2), dtype=None
+    )
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert ("Conv2DTranspose" in kinds) == (upsampling == "transposed")
+    assert network(np.zeros((5, 3), "float32")).shape == (5, 12, 8, 2)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_resized_map_learns(jit_compile, mnist):
+    """Also compiled by XLA, which has no gradient of TensorFlow's own resizing."""
+    decoder = {"name": "conv_decoder", "filters": [8, 4], "upsampling": "resize", "kernel_size": 3}
+    model = gz.Autoencoder(
+        image_shape=(28, 28, 1),
+        latent_dim=8,
+        encoder={"name": "conv_encoder", "filters": [4, 8]},
+        decoder=decoder,
+        seed=0,
+    )
+    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=jit_compile)
+    losses = model.fit(mnist[:256], epochs=5, batch_size=64, verbose=0).history["loss"]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_a_resized_map_is_what_a_gpu_takes(tmp_path, mnist):
+    """No transposed convolution, no tensor of five dimensions."""
+    decoder = {"name": "conv_decoder", "filters": [8, 4], "upsampling": "resize"}
+    encoder = {"name": "conv_encoder", "filters": [4, 8]}
+    model = gz.Autoencoder(image_shape=(28, 28, 1), latent_dim=8, encoder=encoder, decoder=decoder, seed=0)
+    found = gz.inspect(gz.export(model, tmp_path, format="litert", data=mnist[:64], name="resized"))
+    assert found["gpu"] == []
+    assert "TRANSPOSE_CONV" not in found["endpoints"]["reconstruct"]["ops"]
+
+
+def test_another_upsampling_is_refused():
+    with pytest.raises(ValueError, match=r"`upsampling` must be 'transposed' or 'resize'\. Received: 'shuffle'"):
+        networks.conv_decoder(latent_dim=2, image_shape=(8, 8, 1), filters=[4], upsampling="shuffle")
