@@ -33,6 +33,7 @@ LEVEL = 0.5  # of a denoiser's noise
 ROUNDS = 100  # calls that are timed, in turn
 ROOM = 2500  # bytes of a description
 N_HELD = 5000  # training images that schemes are chosen by
+N_PROBED = 10_000  # training images that a probe learns from while schemes are chosen
 GOOD = 0.01  # loss of a headline that is good enough
 MOST = {"int8": 0.3, "int4": 0.15}  # share of the float32 file's bytes
 MOST_WITH_CONVOLUTIONS = 0.25  # of int4, whose transposed convolutions have 8 bits
@@ -141,12 +142,13 @@ def nll(run, model, data):
 
     from keras_genzoo import distributions
 
-    images = data.images()[:N_IMAGES]
+    n_images, n_draws = (N_IMAGES // 2, N_DRAWS // 2) if data.choosing else (N_IMAGES, N_DRAWS)
+    images = data.images()[:n_images]
     rng, bounds = np.random.default_rng(data.seed), []
     for image in images:
-        noise = rng.standard_normal((N_DRAWS, model.latent_dim), dtype="float32")
+        noise = rng.standard_normal((n_draws, model.latent_dim), dtype="float32")
         if "posterior" in model.endpoints():
-            drawn = run("posterior", images=np.repeat(image[None], N_DRAWS, 0), noise=noise)
+            drawn = run("posterior", images=np.repeat(image[None], n_draws, 0), noise=noise)
             z, log_q = drawn["z"], drawn["log_prob"].astype("float64")
         else:
             q = run("encode", images=image[None])
@@ -158,14 +160,14 @@ def nll(run, model, data):
             logits = told["logits"].astype("float64")
             log_likelihood = (image * logits - np.logaddexp(0, logits)).sum(axis=(1, 2, 3))
         else:
-            x = ops.convert_to_tensor(np.repeat(image[None], N_DRAWS, 0))
+            x = ops.convert_to_tensor(np.repeat(image[None], n_draws, 0))
             log_likelihood = np.array(
                 distributions.discretized_logistic_log_prob(
                     x, location=told["location"], log_scale=ops.log(ops.convert_to_tensor(told["scale"]))
                 )
             )
         log_w = log_likelihood + run("prior_log_prob", z=z)["log_prob"] - log_q
-        bounds.append(np.logaddexp.reduce(log_w) - np.log(N_DRAWS))
+        bounds.append(np.logaddexp.reduce(log_w) - np.log(n_draws))
     return -float(np.mean(bounds)), len(images)
 
 
@@ -201,7 +203,7 @@ class Data:
         if not self.choosing:
             return gz.zoo.arrays(self.model, split, name=name)
         images, labels = gz.zoo.arrays(self.model, "train", name=name)
-        rows = slice(None, -N_HELD) if split == "train" else slice(-N_HELD, None)
+        rows = slice(N_PROBED) if split == "train" else slice(-N_HELD, None)
         return images[rows], None if labels is None else labels[rows]
 
     def images(self, split="test", name=None):

@@ -18,12 +18,12 @@ from keras_genzoo import __version__, choices, files, models, studies
 from keras_genzoo.errors import MOST_LETTERS, ZooError, one_line, visible
 from keras_genzoo.progress import starting
 from keras_genzoo.registry import resolve
+from keras_genzoo.typing import MOST_SEED
 
 # Exit statuses.
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 _MOST_IMAGES = 10_000  # images in a picture of samples; more fit on no screen
-_MOST_SEED = 2**32 - 1  # NumPy's greatest
 _MOST_DRAWS = 1_000_000  # of a measure, as in preset.yaml
 _MOST_EPOCHS = 1_000_000
 _MOST_JOBS = 256
@@ -408,7 +408,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    _check(arguments, n=_MOST_IMAGES, seed=_MOST_SEED, label=_MOST_SEED, mixture=_MOST_IMAGES)
+    _check(arguments, n=_MOST_IMAGES, seed=MOST_SEED, label=MOST_SEED, mixture=_MOST_IMAGES)
     if arguments.mixture is not None and arguments.seed < 0:
         raise ZooError(f"--seed must be >= 0. Received: {arguments.seed}")
     files.try_to_write_file(arguments.out or f"{Path(arguments.preset).name}_samples.png")
@@ -514,7 +514,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    _check(arguments, epochs=_MOST_EPOCHS, seed=_MOST_SEED, jobs=_MOST_JOBS)
+    _check(arguments, epochs=_MOST_EPOCHS, seed=MOST_SEED, jobs=_MOST_JOBS)
     if arguments.seed < 0:
         raise ZooError(f"--seed must be >= 0. Received: {arguments.seed}")
     files.try_to_write_file(Path(arguments.out, f"{arguments.study}.png"))

@@ -21,10 +21,10 @@ from pydantic import Field
 from keras_genzoo import models
 from keras_genzoo.errors import ZooError, did_you_mean, nearest, one_line, reason
 from keras_genzoo.registry import Kind, entry_points, resolve
-from keras_genzoo.typing import Spec
+from keras_genzoo.typing import MOST_SEED, Spec
 
 # Numbers with their ranges, for annotations that `bind` checks. The greatest is the greatest seed of NumPy.
-_GREATEST = 2**32 - 1
+_GREATEST = MOST_SEED
 Count = Annotated[int, Field(ge=1, le=_GREATEST)]
 Natural = Annotated[int, Field(ge=0, le=_GREATEST)]
 NonNegative = Annotated[float, Field(ge=0)]

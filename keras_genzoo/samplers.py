@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from keras_genzoo.errors import ZooError
+from keras_genzoo.typing import MOST_SEED
 
-_MOST_SEED = 2**32 - 1  # scikit-learn's greatest
 _LEAST_VARIANCE = 1e-5  # added to the diagonal of each covariance, so that codes in a plane do not make it singular
 
 
@@ -73,8 +73,8 @@ def fit_mixture(model: Any, images: np.ndarray, *, n_components: int = 10, seed:
         raise ZooError(f"A mixture needs a model with codes that no label changes. Received: {model.name}")
     if n_components < 1:
         raise ZooError(f"`n_components` must be >= 1. Received: {n_components}")
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= _MOST_SEED:
-        raise ZooError(f"`seed` must be an integer in 0..{_MOST_SEED}. Received: {seed!r}")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MOST_SEED:
+        raise ZooError(f"`seed` must be an integer in 0..{MOST_SEED}. Received: {seed!r}")
     try:
         from sklearn.mixture import GaussianMixture
     except ImportError:

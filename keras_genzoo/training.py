@@ -21,13 +21,12 @@ from keras_genzoo.errors import ZooError
 from keras_genzoo.models.hooks import Hooks
 from keras_genzoo.models.vital_signs import CURE, N_WATCHED, PATIENCE, VitalSigns
 from keras_genzoo.presets import Preset
-from keras_genzoo.typing import PathLike
+from keras_genzoo.typing import MOST_SEED, PathLike
 
 _STATE = presets.STATE_FILE  # file of a partial run that names its checkpoint
 _CHECK = "check"  # key of the state file: SHA-256 of the rest
 _ADDED = ("data", "validation", "ended", "arrays", "sha256", _CHECK)  # keys that older state files lack
 _MOST_EPOCHS = 1_000_000
-_MOST_SEED = 2**32 - 1  # NumPy takes no greater one
 
 
 def train(
@@ -207,7 +206,7 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
             validation_data=_validation_batches(plan, hooks, model) if hooks.validation else validation,
             verbose=verbose,
             # The user's come before the checkpoint, which then holds what they have changed.
-            callbacks=[*before, *callbacks, checkpoint, *signs, *after, says],
+            callbacks=[*before, *callbacks, checkpoint, *([signs] if signs else ()), *after, says],
         )
         _tell_death(plan, model, signs, partial)
         trouble = hooks.trouble() or checkpoint.trouble
@@ -415,8 +414,8 @@ def _check(plan, validation, callbacks, patience):
     config = plan.training
     if not 1 <= config.epochs <= _MOST_EPOCHS:
         raise ZooError(f"`epochs` must be in 1..{_MOST_EPOCHS:,}. Received: {_short(config.epochs)}")
-    if not 0 <= config.seed <= _MOST_SEED:
-        raise ZooError(f"`seed` must be in 0..{_MOST_SEED}. Received: {_short(config.seed)}")
+    if not 0 <= config.seed <= MOST_SEED:
+        raise ZooError(f"`seed` must be in 0..{MOST_SEED}. Received: {_short(config.seed)}")
     if isinstance(validation, (int, float)) and not 0 < validation < 1:
         raise ZooError(f"`validation` must be a share in (0, 1), or images. Received: {validation!r}")
     if patience is not None and patience < 1:
@@ -485,27 +484,27 @@ def _check_data(arrays, model, state, partial):
 
 
 def _vital_signs(plan, hooks, model, patience):
-    """The callback that notices a dead training, over images from all parts of the training set; none for one image."""
+    """The callback that notices a dead training, over images of all parts of the training set; None of one image."""
     pixels, labels = next(iter(hooks.data_arrays(model).values()))
     if len(pixels) < 2:
-        return []
+        return None
     rows = np.linspace(0, len(pixels) - 1, min(len(pixels), N_WATCHED)).astype(int)
     images = data.as_seen(pixels[rows], binarize=plan.data.binarize, seed=plan.training.seed)
-    return [
-        VitalSigns(images, labels[rows] if model.is_conditional and labels is not None else None, patience=patience)
-    ]
+    shown = labels[rows] if model.is_conditional and labels is not None else None
+    return VitalSigns(images, shown, patience=patience)
 
 
 def _tell_death(plan, model, signs, partial):
     """Raises the error of a training that has died, or warns of one that looks like it at its end."""
-    for one in signs:
-        if one.has_stopped:
-            raise ZooError(
-                f"Training of {plan.name} has died: for {one.streak} epochs {one.trouble}. Remove {partial}, and "
-                f"{CURE}{model.cure}; patience=None goes on all the same"
-            )
-        if one.trouble:
-            warnings.warn(f"{plan.name} may have learned nothing: {one.trouble}; {CURE}{model.cure}", stacklevel=4)
+    if signs is None:
+        return
+    if signs.has_stopped:
+        raise ZooError(
+            f"Training of {plan.name} has died: for {signs.streak} epochs {signs.trouble}. Remove {partial}, and "
+            f"{CURE}{model.cure}; patience=None goes on all the same"
+        )
+    if signs.trouble:
+        warnings.warn(f"{plan.name} may have learned nothing: {signs.trouble}; {CURE}{model.cure}", stacklevel=4)
 
 
 def _stage(preset, model, epochs):

@@ -1,4 +1,4 @@
-"""Short names for the types in annotations. A type checker reads them; at run time nothing checks them."""
+"""Short names for the types in annotations, which nothing checks at run time; and a bound that many arguments share."""
 
 import os
 from collections.abc import Sequence
@@ -25,3 +25,5 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike as ArrayLike
 else:
     ArrayLike: TypeAlias = Any
+
+MOST_SEED = 2**32 - 1  # greatest seed: NumPy and scikit-learn take no greater one

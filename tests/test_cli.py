@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,17 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeyp
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "phone" / "tiny_float16.tflite"
     assert (tmp_path / "phone" / "tiny_float16.tflite").is_file()
 
+    command = ["export", "runs/tiny", "--out", "phone", "--format", "litert", "--quantize", "float16", "int8"]
+    assert cli.main([*command, "--batch-size", "1", "4"]) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == [f"tiny_{end}.tflite" for end in ("float16", "float16_b4", "int8", "int8_b4")]
+    assert cli.main(["inspect", "phone/tiny_int8_b4.tflite"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"input z: float32 \[4, \d+\], layout \(B, latent_dim\), codes", told)
+    assert "GPU delegates refuse nothing" in told
+    assert cli.main(["inspect", "phone/tiny_int8_b4.tflite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["description"]["name"] == "tiny"
+
     assert cli.main(["plot", "runs/tiny", "--out", "tiny.png"]) == 0
     assert (tmp_path / "tiny.png").read_bytes().startswith(b"\x89PNG")
 
@@ -186,6 +198,16 @@ def test_train_evaluate_export_and_use_one_preset(tiny_preset, tmp_path, monkeyp
         (["plot", "classifier_mnist"], "has nothing for --kind showcase"),
         (["export", "vae_mnist", "--quantize", "int8"], "`quantize` needs format='litert'"),
         (["export", "ae_mnist", "--out", "/proc/x"], "Cannot write"),
+        (["export", "ring2d", "--format", "litert", "--batch-size", "0"], "`batch_size` must be an integer from 1 to"),
+        (
+            ["export", "ring2d", "--format", "litert", "--batch-size", "all"],
+            "or 'dynamic' (None) for any. Received: 'all'",
+        ),
+        (["export", "ring2d", "--batch-size", "2"], "A SavedModel takes any batch: leave `batch_size` away"),
+        (["inspect", "nowhere.tflite"], "nowhere.tflite does not exist"),
+        (["inspect", "/dev/null"], "is no LiteRT file"),
+        (["push", "ring2d", "me/ring"], "A preset on the hub is hf://USER/NAME"),
+        (["explore", "vae_mist"], "Unknown preset 'vae_mist'. Did you mean vae_mnist"),
         (["evaluate", "ae_mnist", "--n-images", "0"], "`n_images` must be >= 1"),
         (["train", "ae_mnist", "--epochs", "0"], "`epochs` must be >= 1"),
         (["train", "ae_mnist", "--epochs", "9" * 40], "`epochs` must be in 1..1,000,000"),

@@ -449,7 +449,9 @@ def test_losses_are_the_models_own(tiny):
         tiny("gan", compiled=False).compile(g_optimizer="adam", d_optimizer="adam", metrics=["mse"])
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly if name == "face_swap" else []) for name in WEIGHTED]
+)
 def test_metrics_compare_reconstructions_with_images(name, tiny, digits, tmp_path):
     images, *others = digits[0], *beside(name, digits)
     model = tiny(name, fresh=True, compiled=False)

@@ -131,6 +131,7 @@ def test_a_cache_that_cannot_be_written_or_is_damaged_does_no_harm(tiny, mnist, 
     assert np.isfinite(measures.importance_weighted(vae, images, n_samples=5, seed=0, resume=True)).all()
 
 
+@pytest.mark.nightly
 def test_conditional_likelihoods_are_of_images_with_their_labels(tiny, mnist):
     vae = tiny("conditional vae", learning_rate=1e-2, likelihood="bernoulli")
     train = data.load("mnist", "train", binarize="dynamic", labels=True, batch_size=100).take(150)
@@ -164,6 +165,7 @@ def test_rows_of_a_gan_name_the_judge(tiny):
     assert rows["coverage_of_train"]["value"] == pytest.approx(1 - 2**-5, abs=0.04)
 
 
+@pytest.mark.nightly
 def test_an_untrained_generator_is_far_and_a_trained_one_near():
     trained = {r["metric"]: r["value"] for r in gz.evaluate("dcgan_mnist", n_samples=1000, n_images=3000)}
     model = gz.load("dcgan_mnist", weights=None)
@@ -253,6 +255,7 @@ def test_modes_of_points_are_counted(tmp_path):
     assert rows["reverse_kl"]["value"] == pytest.approx(np.log(2), abs=0.01)
 
 
+@pytest.mark.nightly
 def test_modes_of_stacked_mnist_are_counted(tmp_path):
     gan = mode_counter(tmp_path, "stacked_mnist", [28, 28, 3])
     images, numbers = gz.data.arrays("stacked_mnist", "test")

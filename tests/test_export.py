@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 
 import keras
 import numpy as np
@@ -679,10 +680,45 @@ def test_mixed_precision_models_export_as_float32(dtype, tmp_path):
     assert not any(name.startswith("Flex") for name in report["ops"])
 
 
-@pytest.mark.parametrize("format", ["saved_model", "litert"])
+@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx"])
 def test_a_full_disk_is_one_error_and_leaves_nothing(format, tmp_path, file_limit):
     """TensorFlow tells of it by an error of its own."""
     model = gz.load("ae2d_mnist")
     with file_limit(60_000), pytest.raises(ZooError, match=r"^Cannot write \S*out: File too large$"):
         gz.export(model, tmp_path / "out", format=format)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "options", "complaint"),
+    [
+        ("tf2onnx", {"format": "onnx"}, r"ONNX files need .*: pip install 'keras-genzoo\[onnx\]'"),
+        ("onnxruntime", {"format": "onnx"}, r"ONNX files need .*: pip install 'keras-genzoo\[onnx\]'"),
+        ("ai_edge_quantizer", {"format": "litert", "quantize": "int8"}, "need ai-edge-quantizer: pip install"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(package, options, complaint, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ZooError, match=complaint):
+        gz.export("ring2d", tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n", [0, -5, 2_000_000_000])
+def test_a_wrong_number_of_samples_is_one_line(n, tmp_path):
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(gz.export("ring2d", tmp_path)))
+    with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+        model.sample(tf.constant(n), tf.constant([0, 1]))
+    told = [line for line in str(refusal.value).splitlines() if "must be" in line]  # among TensorFlow's own lines
+    assert len(told) == 1
+    assert f"`n` must be an integer from 1 to 1,000,000. Received:] [{n}]" in told[0]
+
+
+def test_labels_that_are_too_few_are_refused(tmp_path):
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(gz.export("cgan_mnist", tmp_path)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`labels` must be one class for each of the `n` images"):
+        model.sample(tf.constant(3), tf.constant([0, 1]), tf.constant([1, 2]))

@@ -64,6 +64,7 @@ def test_the_loss_is_that_of_the_docstring(tiny):
     assert logs["loss"] == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
+@pytest.mark.nightly
 def test_weights_say_where_to_look(tiny):
     """Where the weight is 0 an image may be anything; of a dataset of batches (x_a, x_b, (weights_a, weights_b))."""
     a, b = people(8, seed=0)

@@ -208,7 +208,11 @@ def test_what_the_encoder_says_matters(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["vae with a flow prior and posterior, iwae", "vae with a vamp prior, learned sigma", "vae of two levels"],
+    [
+        "vae with a flow prior and posterior, iwae",
+        pytest.param("vae with a vamp prior, learned sigma", marks=pytest.mark.nightly),
+        pytest.param("vae of two levels", marks=pytest.mark.nightly),
+    ],
 )
 def test_every_vae_bounds_the_same_log_p_whatever_its_posterior(name, tiny, mnist):
     """log p(x) by many draws of q(z|x), and by many more of the prior, which knows no posterior: they must agree."""

@@ -574,7 +574,14 @@ def test_classifier_needs_labels(tiny, mnist):
         tiny("classifier").fit(mnist[:32], verbose=0)
 
 
-@pytest.mark.parametrize(("family", "loss"), [("autoencoder", "loss"), ("vae", "loss"), ("classifier", "loss")])
+@pytest.mark.parametrize(
+    ("family", "loss"),
+    [
+        ("autoencoder", "loss"),
+        ("vae", "loss"),
+        pytest.param("classifier", "loss", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_short_training_lowers_the_loss_on_unseen_images(family, loss, tiny):
     from keras_genzoo import data
 

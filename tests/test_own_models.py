@@ -27,7 +27,9 @@ def by_hand(name, **options):
     return build_tiny(name, **options)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly if name == "conditional vae" else []) for name in EVERY]
+)
 def test_a_model_built_by_hand_is_measured_exported_and_saved(name, arrays, tmp_path):
     model = by_hand(name)
     rows = gz.evaluate(model, data=arrays, **FEW)

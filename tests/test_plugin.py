@@ -66,6 +66,7 @@ def test_the_list_names_its_presets_and_imports_none_of_it(installed):
     assert rows["toy_vae"]["family"] == "vae"
 
 
+@pytest.mark.nightly
 def test_it_trains_evaluates_exports_and_draws_from_the_command_line(installed):
     done = python(installed, "-c", SESSION)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -33,7 +33,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        (PRESET, {}),
+        pytest.param(PRESET, {}, marks=pytest.mark.nightly),
         (PRESET, {"validation": 0.1, "seed": 3, "updates": {"model.beta": 4}}),
         pytest.param(GAN, {}, marks=pytest.mark.nightly),
         pytest.param(WATCHED_GAN, {"dtype": "mixed_float16"}, marks=pytest.mark.nightly),
@@ -445,6 +445,7 @@ def test_without_a_terminal_a_training_says_where_it_is(tmp_path, few_images, mo
     assert "training" not in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_a_gan_learns_where_the_ink_is(tmp_path, monkeypatch):
     """A short real game: the samples' mean image comes closer to the digits' than half the way from its start."""
     text = GAN.replace("filters: [4, 4]", "filters: [16, 8]").replace("epochs: 3", "epochs: 1")

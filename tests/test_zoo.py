@@ -236,6 +236,7 @@ def test_only_preset_folders_are_replaced(saved, tmp_path):
     assert (tmp_path / "thesis" / "t.tex").read_text() == "mine"
 
 
+@pytest.mark.nightly
 def test_a_keras_file_loads_in_a_new_process(saved, tmp_path):
     _, model = saved
     model.save(tmp_path / "vae.keras")

@@ -51,7 +51,12 @@ def quantized(content: bytes, config: QuantizationConfig, calibration: dict[str,
     Raises:
         ZooError: The quantizer cannot do it.
     """
-    from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+    try:
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+    except ImportError as error:
+        raise ZooError(
+            f"Files of 16, 8 and 4 bits need ai-edge-quantizer: pip install ai-edge-quantizer ({reason(error)})"
+        ) from error
 
     ops, whole = qtyping.TFLOperationName, qtyping.QuantGranularity.TENSORWISE
     skipped = algorithm_manager.AlgorithmName.NO_QUANTIZE

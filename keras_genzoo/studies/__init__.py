@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from keras_genzoo.choices import AS_THE_PRESET
 from keras_genzoo.errors import ZooError
 from keras_genzoo.registry import resolve
-from keras_genzoo.typing import PathLike
+from keras_genzoo.typing import MOST_SEED, PathLike
 
 
 class Study(NamedTuple):
@@ -31,7 +31,6 @@ class Study(NamedTuple):
 
 _HERE = "keras_genzoo.studies"
 _MOST_EPOCHS = 1_000_000
-_MOST_SEED = 2**32 - 1  # NumPy takes no greater one
 _MOST_DIGITS = 20  # of a seed in an error
 STUDIES = {  # study of each name
     "estimate": Study(f"{_HERE}.estimate:estimate", None, "log p(x) from draws of the prior and of q(z|x)"),
@@ -96,8 +95,8 @@ def run(
         )
     if epochs is not None and epochs > _MOST_EPOCHS:
         raise ZooError(f"`epochs` must be in 1..{_MOST_EPOCHS:,}. Received: {str(epochs)[:_MOST_DIGITS]}")
-    if not 0 <= seed <= _MOST_SEED:
-        raise ZooError(f"`seed` must be in 0..{_MOST_SEED}. Received: {str(seed)[:_MOST_DIGITS]}")
+    if not 0 <= seed <= MOST_SEED:
+        raise ZooError(f"`seed` must be in 0..{MOST_SEED}. Received: {str(seed)[:_MOST_DIGITS]}")
     if jobs < 1:
         raise ZooError(f"`jobs` must be >= 1. Received: {jobs}")
     import keras

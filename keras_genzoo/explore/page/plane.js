@@ -26,6 +26,8 @@ export async function mount(root, model, page) {
 
   function draw() {
     const context = map.getContext('2d');
+    context.fillStyle = '#000';
+    context.fillRect(0, 0, SIDE, SIDE);
     context.drawImage(behind, 0, 0);
     if (withDots.checked) {
       points.forEach(([a, b], k) => {
