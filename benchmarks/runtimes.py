@@ -57,8 +57,10 @@ def interpreter(path, endpoint):
 
 def compiled_model(path, endpoint):
     from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.cpu_options import CpuOptions
+    from ai_edge_litert.options import Options
 
-    model = CompiledModel.from_file(str(path))
+    model = CompiledModel.from_file(str(path), options=Options(cpu_options=CpuOptions(num_threads=1)))
     sides, details = model.get_signature_list()[endpoint], model.get_output_tensor_details(endpoint)
     inputs = {key: model.create_input_buffer_by_name(endpoint, key) for key in sides["inputs"]}
     outputs = {key: model.create_output_buffer_by_name(endpoint, key) for key in sides["outputs"]}
@@ -177,8 +179,12 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "runtimes.json")
     arguments = parser.parse_args()
 
+    import tensorflow as tf
+
     from keras_genzoo import explore, files, presets
 
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     names = arguments.presets or presets.names()
     with tempfile.TemporaryDirectory() as temporary:
         folders = {

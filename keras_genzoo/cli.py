@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(arguments, "trust", False):
             from keras_genzoo import presets
 
-            presets.trust(arguments.preset)
+            for name in getattr(arguments, "presets", None) or [getattr(arguments, "preset", None)]:
+                if name is not None:
+                    presets.trust(name)
         with _plain_warnings():
             status = arguments.run(arguments) or 0
         sys.stdout.flush()
@@ -537,7 +539,10 @@ def _export(arguments: argparse.Namespace) -> None:
     from keras_genzoo import exporting
     from keras_genzoo.progress import native_logs_hidden, working
 
-    batches = [int(text) if text.isascii() and text.isdigit() else text for text in arguments.batch_size]
+    # More digits than a batch may have stay text, which is refused as such.
+    batches = [
+        int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text for text in arguments.batch_size
+    ]
     with native_logs_hidden(), working("Exporting and checking"):
         paths = exporting.export_all(
             model,

@@ -1,5 +1,7 @@
 """Sharing: a preset on Hugging Face's hub, as the folder that it is, under a card that the hub reads."""
 
+import json
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -9,10 +11,14 @@ import keras
 import yaml
 
 from keras_genzoo import cards, files, presets, remote, zoo
+from keras_genzoo.data import folder as folder_data
+from keras_genzoo.data import held
 from keras_genzoo.errors import ZooError
 from keras_genzoo.presets import Preset
 
 _LIBRARY = "keras_genzoo"
+_TEXTS = (".yaml", ".json", ".md")
+_HEAD = re.compile(r"\A---\n.*?^---\n+", re.DOTALL | re.MULTILINE)  # metadata above a card
 _TASKS = {  # what an endpoint does -> the hub's name of the task
     "generate": "unconditional-image-generation",
     "classify": "image-classification",
@@ -57,12 +63,18 @@ def push(
         preset = _folder_of(model, folder)
         card = preset.folder / presets.CARD_FILE
         text = card.read_text(encoding="utf-8") if card.is_file() else f"# {preset.name}\n\n{preset.description}\n"
+        text = _HEAD.sub("", text)  # of a card that came from a hub
         head = yaml.safe_dump(metadata(preset), sort_keys=False, allow_unicode=True)
         folder.mkdir(exist_ok=True)
         for one in remote.FILES:
-            if (preset.folder / one).is_file() and folder != preset.folder:
+            if (preset.folder / one).is_file() and folder.resolve() != preset.folder:
                 (folder / one).write_bytes((preset.folder / one).read_bytes())
+        if not (folder / presets.WEIGHTS_FILE).is_file():  # they are in the cache
+            (folder / presets.WEIGHTS_FILE).write_bytes(zoo.checked_weights(preset).read_bytes())
         files.write_text(folder / presets.CARD_FILE, f"---\n{head}---\n\n{text}")
+        for path in folder.iterdir():
+            if path.suffix in _TEXTS:
+                path.write_bytes(_without(path.read_bytes(), _own_names(preset.content())))
         try:
             api = package.HfApi(token=token, library_name=_LIBRARY)
             api.create_repo(name, private=private, exist_ok=True)
@@ -87,6 +99,26 @@ def _folder_of(model: Any, folder: Path) -> Preset:
         return model.preset
     zoo.save(model, folder)
     return presets.find(folder)
+
+
+def _own_names(content: Any) -> set[str]:
+    """The names of folders and of arrays in a preset: paths on its owner's machine, which are nobody's business."""
+    if isinstance(content, str):
+        return {content} if content.startswith((folder_data.PREFIX, held.PREFIX)) else set()
+    values = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return {name for value in values for name in _own_names(value)}
+
+
+def _without(text: bytes, names: set[str]) -> bytes:
+    """A text in which the data set of a model without one stands in the place of some names."""
+    for name in sorted(names, key=len, reverse=True):
+        for spelt in (
+            name.encode(),
+            json.dumps(name)[1:-1].encode(),
+            json.dumps(name, ensure_ascii=False)[1:-1].encode(),
+        ):
+            text = text.replace(spelt, held.UNNAMED.encode())
+    return text
 
 
 def _endpoints(preset: Preset) -> set[str]:
@@ -115,7 +147,7 @@ def metadata(preset: Preset) -> dict[str, Any]:
         content["pipeline_tag"] = tasks[0]
     content["tags"] = ["keras", "keras_genzoo", preset.family, "generative-model", "litert"]
     data = preset.data.name
-    is_own = ":" in data  # a folder's path on the owner's machine is nobody's business
+    is_own = data == held.UNNAMED or bool(_own_names(data))
     if not is_own:
         content["datasets"] = [data]
     record = preset.record(presets.METRICS_FILE)

@@ -61,14 +61,15 @@ def _folder(path):
     if (path / "saved_model.pb").is_file():
         description = None
         if (path / SAVED_MODEL_FILE).is_file():
-            description = files.read_json(path / SAVED_MODEL_FILE, remedy="export the model again")
+            description = _as_dict(files.read_json(path / SAVED_MODEL_FILE, remedy="export the model again"))
         return {"format": "saved_model", "description": description, "endpoints": {}, "gpu": []}
     parts = [_onnx(file) for file in sorted(path.glob("*.onnx"))]
     if not parts:
         raise ZooError(f"{one_line(path)} is neither a SavedModel nor a folder of ONNX files")
     description = parts[0]["description"]
     if description:
-        tensors = {k: v for part in parts for k, v in ((part["description"] or {}).get("endpoints") or {}).items()}
+        told = [part["description"]["endpoints"] for part in parts if part["description"]]
+        tensors = {name: endpoint for endpoints in told for name, endpoint in endpoints.items()}
         description = {**description, "endpoints": tensors}
     endpoints = {name: one for part in parts for name, one in part["endpoints"].items()}
     return {"format": "onnx", "description": description, "endpoints": endpoints, "gpu": []}
@@ -78,7 +79,7 @@ def _litert(path):
     model = flatbuffer.read(flatbuffer.contents(path), path)
     try:
         ops, signatures = flatbuffer.operations(model), flatbuffer.signatures(model)
-        description = flatbuffer.description_in(model)
+        description = _as_dict(flatbuffer.description_in(model))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # offsets that lead nowhere
         raise ZooError(f"{one_line(path)} is a damaged LiteRT file: {one_line(error, 200)}") from error
     endpoints = {}
@@ -97,27 +98,29 @@ def _onnx(path):
         import onnx
 
     try:
-        model: Any = onnx.load(str(path))
-        onnx.checker.check_model(model)
+        model: Any = onnx.load(str(path), load_external_data=False)
+        if not model.graph.node:
+            raise ValueError("it has no ops")
     except Exception as error:  # a damaged file is an error of any type
         raise ZooError(f"{one_line(path)} is no ONNX file that can be read: {reason(error)}") from error
     found = next((entry.value for entry in model.metadata_props if entry.key == ONNX_KEY), None)
     description = None
     with contextlib.suppress(ValueError, RecursionError):
-        description = json.loads(found) if found else None
+        description = _as_dict(json.loads(found)) if found else None
 
     def tensors(values):
-        return {
-            value.name: {
-                "dtype": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-                "shape": [
-                    one.dim_value if one.HasField("dim_value") else None for one in value.type.tensor_type.shape.dim
-                ],
-            }
-            for value in values
-        }
+        told = {}
+        for value in values:
+            if value.type.WhichOneof("value") != "tensor_type":  # a sequence or a map, as other exporters make
+                told[value.name] = {"dtype": value.type.WhichOneof("value"), "shape": None}
+                continue
+            kind = value.type.tensor_type
+            shape = [one.dim_value if one.HasField("dim_value") else None for one in kind.shape.dim]
+            dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+            dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+            told[value.name] = {"dtype": dtype, "shape": shape if kind.HasField("shape") else None}
+        return told
 
-    counts = Counter(node.op_type for node in model.graph.node)
     initial = {one.name for one in model.graph.initializer}
     return {
         "description": description,
@@ -125,10 +128,21 @@ def _onnx(path):
             path.stem: {
                 "inputs": tensors(one for one in model.graph.input if one.name not in initial),
                 "outputs": tensors(model.graph.output),
-                "ops": dict(sorted(counts.items())),
+                "ops": dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
             }
         },
     }
+
+
+def _as_dict(value: Any) -> dict[str, Any] | None:
+    """A description if it has the form of one: dicts where there must be dicts; else None, as a stranger's."""
+    if not isinstance(value, dict) or not isinstance(value.get("endpoints"), dict):
+        return None
+    for endpoint in value["endpoints"].values():
+        sides = [endpoint.get(side) for side in ("inputs", "outputs")] if isinstance(endpoint, dict) else [None]
+        if not all(isinstance(side, dict) and all(isinstance(one, dict) for one in side.values()) for side in sides):
+            return None
+    return value
 
 
 def _tensor(tensor):
@@ -168,7 +182,7 @@ def in_words(found: dict[str, Any]) -> list[str]:
             lines.append(f"{key}: {json.dumps(about[key]) if isinstance(about[key], dict) else about[key]}")
     if not about:
         lines.append("No description inside: not exported by keras_genzoo")
-    described: Any = about.get("endpoints") if isinstance(about.get("endpoints"), dict) else {}
+    described: Any = about.get("endpoints", {})
     for name in found["endpoints"] or described:
         lines.append(f"{name}{' (main)' if about.get('main') == name else ''}")
         for side in ("inputs", "outputs"):

@@ -127,6 +127,13 @@ class QuantizationConfig(Section):
     int8: list[str] = []  # layers of a scheme of 4 bits that have 8
     float32: list[str] = []  # layers that stay as they are
 
+    @pydantic.model_validator(mode="after")
+    def _has_layers_of_its_own(self):
+        """Layers of 8 bits are exceptions of 4."""
+        if self.int8 and self.bits != 4:
+            raise ValueError(f"`int8` names layers that have 8 bits in a scheme of 4, and {self.scheme} is none")
+        return self
+
     @property
     def bits(self) -> int:
         """Bits of a weight."""
@@ -138,6 +145,15 @@ class ExportConfig(Section):
 
     int8: QuantizationConfig | None = None
     int4: QuantizationConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _are_what_they_are_called(self):
+        """What a user asks for as "int4" has 4 bits."""
+        for name, bits in (("int8", 8), ("int4", 4)):
+            config = getattr(self, name)
+            if config is not None and config.bits != bits:
+                raise ValueError(f"`{name}` must be a scheme of {bits} bits. Received: {config.scheme!r}")
+        return self
 
     def of(self, quantize: str) -> QuantizationConfig | None:
         """The scheme of "int8" or "int4"; None for other words, and where none was chosen."""
@@ -448,8 +464,7 @@ def check_replaceable(path: Path) -> None:
     """
     if not (path / PRESET_FILE).is_file():
         raise ZooError(f"{path} exists and is no preset folder; give another path")
-    own = {PRESET_FILE, WEIGHTS_FILE, WEIGHTS_RECORD, METRICS_FILE, GOLDEN_FILE, SAMPLES_FILE, CARD_FILE, HISTORY_FILE}
-    others = sorted(file.name for file in path.iterdir() if file.name not in own | set(_PICTURES))
+    others = sorted(file.name for file in path.iterdir() if file.name not in {*remote.FILES, *_PICTURES})
     if others:
         raise ZooError(
             f"{path} holds other files than a preset's: {', '.join(others[:3])}; move them, or give another path"

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import http.client
 import json
+import lzma
 import os
 import re
 import stat
@@ -11,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,8 @@ _MOST_BYTES = 2_000_000_000  # of a preset
 _MOST_RATIO = 200  # of unpacked to packed bytes: more is a bomb
 _CHUNK = 1 << 20
 _SECONDS = 30  # time within which a host must answer
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_NAME = re.compile(r"\w[\w .-]*")  # name of a preset, which is also that of a folder
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,15 +99,17 @@ def _from_hub(address):
     name, revision = repository(address)
     package = hub()
     options = {"repo_id": name, "revision": revision, "allow_patterns": list(FILES), "etag_timeout": _SECONDS}
+    size = 0
+    with contextlib.suppress(Exception):  # without a network the copy from before is taken below
+        size = sum(file.file_size for file in package.snapshot_download(**options, dry_run=True))
+    if size > _MOST_BYTES:
+        raise ZooError(f"{address} has {size:,} bytes; a preset may have {_MOST_BYTES:,}")
     try:
         folder = Path(package.snapshot_download(**options))
     except Exception as error:  # the client's errors share no type
         raise hub_error(address, error) from error
     if not (folder / "preset.yaml").is_file():
         raise ZooError(f"{address} is no preset: there is no preset.yaml in it")
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    if size > _MOST_BYTES:
-        raise ZooError(f"{address} has {size:,} bytes; a preset may have {_MOST_BYTES:,}")
     return folder, name.partition("/")[2]
 
 
@@ -137,15 +143,15 @@ def hub_error(address: str, error: Exception) -> ZooError:
 
 
 def _from_web(address):
-    path = urllib.parse.urlsplit(address).path
+    path = urllib.parse.unquote(_parts(address).path)
     name = Path(path).name.removesuffix(".zip")
-    if not path.endswith(".zip") or not name:
+    if not path.endswith(".zip") or not _NAME.fullmatch(name):
         raise ZooError(f"A preset on the web is a .zip file of its folder. Received: {one_line(address, 120)!r}")
     kept = files.cache() / "presets" / hashlib.sha256(address.encode()).hexdigest()[:16]
-    tag = None
-    with contextlib.suppress(OSError, ValueError):
-        tag = json.loads((kept / "origin.json").read_text(encoding="utf-8"))["tag"]
-    folder = kept / name
+    tag, folder = None, kept / name
+    if folder.is_dir():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            tag = json.loads((kept / "origin.json").read_text(encoding="utf-8"))["tag"]
     try:
         found = _download(address, kept.parent / f"{kept.name}.zip", tag=tag)
     except ZooError as error:
@@ -165,20 +171,28 @@ def _from_web(address):
     return folder, name
 
 
+def _parts(address):
+    """The parts of an address."""
+    try:
+        return urllib.parse.urlsplit(address)
+    except ValueError as error:
+        raise ZooError(f"{one_line(address, 120)!r} is no address: {reason(error)}") from None
+
+
 def _download(address, path, *, tag=None, sha256=None):
     """A file from the web: `(path, its tag at the server)`; None where the server says that `tag` is today's."""
-    host = urllib.parse.urlsplit(address).netloc
-    request = urllib.request.Request(address, headers={"If-None-Match": tag} if tag else {})
+    parts = _parts(address)
+    host, name = parts.netloc, Path(urllib.parse.unquote(parts.path)).name
+    # A space and other letters that an address may not have as they are.
+    safe = urllib.parse.quote(address, safe="%/:=&?~#+!$,;'@()*[]")
+    request = urllib.request.Request(safe, headers={"If-None-Match": tag} if tag else {})
     digest, total = hashlib.sha256(), 0
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer, files.aside(path) as aside:
             size = int(answer.headers.get("Content-Length") or 0)
             if size > _MOST_BYTES:
                 raise ZooError(f"{address} has {size:,} bytes; at most {_MOST_BYTES:,} are fetched")
-            print(
-                f"Fetching {Path(urllib.parse.urlsplit(address).path).name} from {host} ({size / 1e6:.1f} MB)",
-                file=sys.stderr,
-            )
+            print(f"Fetching {name} from {host} ({size / 1e6:.1f} MB)", file=sys.stderr)
             with open(aside, "wb") as file:
                 while chunk := answer.read(_CHUNK):
                     total += len(chunk)
@@ -198,7 +212,9 @@ def _download(address, path, *, tag=None, sha256=None):
         if error.code == 304:
             return None
         raise ZooError(f"{address}: the server answers {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
+    except ZooError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ZooError(f"{address} cannot be fetched: {reason(error)}") from error
     return path, tag
 
@@ -226,16 +242,29 @@ def _unpack(archive, folder, address):
                     while left > 0 and (chunk := source.read(min(_CHUNK, left))):
                         target.write(chunk)
                         left -= len(chunk)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+    except ZooError:
+        raise
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise ZooError(f"{address} is no whole .zip file: {reason(error)}") from error
 
 
-def weights(record: dict[str, Any], name: str) -> Path:
+def weights(record: dict[str, Any], name: str, *, fetching: bool = True) -> Path:
     """The weights of a preset that does not carry them: from the cache, else from their address, always by hash.
 
     Args:
         record: Content of weights.json, with `sha256`, and `url` where they can be fetched.
         name: Name of the preset.
+        fetching: Whether they may be fetched; else they must be in the cache.
 
     Returns:
         The path of a file whose SHA-256 is that of the record.
@@ -249,7 +278,7 @@ def weights(record: dict[str, Any], name: str) -> Path:
     kept = files.cache() / "weights" / f"{sha256}.weights.h5"
     if kept.is_file() and files.sha256(kept) == sha256:
         return kept
-    if not url:
+    if not url or not fetching:
         raise ZooError(
             f"{name} has no weights here, and its weights.json names no address of them: install the whole package, or "
             f"train it with: keras-genzoo train {name}"

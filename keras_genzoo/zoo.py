@@ -170,17 +170,21 @@ def compile_model(
         raise ZooError(f"{preset.file}: `training.optimizers`: {reason(error)}") from error
 
 
-def checked_weights(preset: Preset) -> Path:
+def checked_weights(preset: Preset, *, fetching: bool = True) -> Path:
     """The path of the preset's weights, whose size and SHA-256 are those in weights.json.
 
     They are in its folder; else in the user's cache; else they are fetched from the `url` in weights.json.
+
+    Args:
+        preset: A preset with a folder.
+        fetching: Whether they may be fetched.
 
     Raises:
         ZooError: No weights, no folder, or a file of another size or hash.
     """
     record, path = preset.record(WEIGHTS_RECORD), preset.folder / WEIGHTS_FILE
     if record is not None and not path.is_file():
-        return remote.weights(record, preset.name)
+        return remote.weights(record, preset.name, fetching=fetching)
     if record is None:
         raise ZooError(
             f"{preset.name} has no weights in {preset.folder}; train it with: keras-genzoo train {preset.name}"
@@ -373,7 +377,9 @@ def save(
     came_from = origin.record(plan, dtype=model.dtype_policy.name) | _hash_of_held(plan) | (trained or {})
     is_stored = trained is None and model.preset is not None and has_stored_weights(model)
     if is_stored and model.preset is not None:
-        came_from = model.preset.record(WEIGHTS_RECORD).get("origin") or came_from
+        stored = model.preset.record(WEIGHTS_RECORD).get("origin")
+        if stored:  # of the weights; the seal is of whoever names the data now
+            came_from = {**stored, "seal": came_from["seal"]} if came_from["seal"] else stored
         history = history or model.preset.record(HISTORY_FILE)
     with files.folder_aside(path) as folder:
         preset = plan.with_updates(model=_configuration(model))
@@ -525,7 +531,7 @@ def has_stored_weights(model: Any) -> bool:
     if record is None or record.get("train_steps") != steps:
         return False
     try:
-        path = checked_weights(preset)
+        path = checked_weights(preset, fetching=False)
     except ZooError:
         return False
     stored = build(preset)

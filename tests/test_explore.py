@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import os
 import re
 import shutil
 import threading
@@ -93,11 +94,56 @@ def test_bad_arguments(arguments, complaint, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_page_is_kept(tmp_path):
+def test_a_folder_that_is_no_page_is_kept(small, tmp_path):
+    """Nor is one that has a manifest by chance, nor a page with files of its owner's in it."""
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ZooError, match="exists and is no page of the explorer"):
         explore.write(["ring2d"], tmp_path)
+    (tmp_path / explore.MANIFEST).write_text("{}")
+    with pytest.raises(ZooError, match="exists and is no page of the explorer"):
+        explore.write(["ring2d"], tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+    page = tmp_path / "page"
+    page.mkdir()  # an empty folder is as good as none
+    explore.write(["ring2d"], page)
+    for place in (page / "notes.txt", page / "models" / "notes.txt"):
+        place.write_text("mine")
+        with pytest.raises(ZooError, match=r"holds other files than a page's: notes.txt"):
+            explore.write(["ring2d"], page)
+        assert place.read_text() == "mine"
+        place.unlink()
+
+
+def test_new_photographs_come_to_the_page(tmp_path):
+    """What comes of images of one's own is not kept between two pages: they may have changed under their name."""
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    model = gz.load("sparse_kl_mnist")
+    seen = []
+    for level in (40, 200):
+        for i in range(30):
+            Image.new("L", (28, 28), level + i % 3).save(photos / f"{i}.png")
+        gz.save(model, tmp_path / "mine", data=f"folder:{photos}", overwrite=True)
+        page = explore.write([str(tmp_path / "mine")], tmp_path / "page")
+        seen.append((page / "models" / "mine.json").read_text())
+    assert seen[0] != seen[1]
+
+
+def test_a_preset_from_elsewhere_is_shown_when_trusted(tmp_path, capsys, monkeypatch):
+    """The refusal says `--trust`, which the command has."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("elsewhere")
+    shutil.copytree(presets.find("sparse_kl_mnist").folder, folder)
+    text = (folder / "preset.yaml").read_text().replace("name: mnist", "name: folder:/nothing")
+    (folder / "preset.yaml").write_text(text)
+    monkeypatch.setattr(presets, "_TRUSTED", set())
+    command = ["explore", "./elsewhere", "--out", "page"]
+    assert cli.main(command) == 2
+    assert "would read the folder /nothing" in capsys.readouterr().err
+    assert cli.main([*command, "--trust"]) == 2
+    assert "would" not in capsys.readouterr().err
 
 
 # === What is served ===
@@ -137,6 +183,8 @@ def test_the_command_writes_a_page(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed: what runs in browsers goes untested")
         pytest.skip("Chromium is not installed")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
@@ -287,8 +335,27 @@ def test_a_click_into_the_plane_shows_its_image(opened):
     assert z[0, 1] == pytest.approx(high[1] - 0.3 * (high[1] - low[1]), abs=0.05)
     np.testing.assert_allclose(pixels(page, "#plane-image"), model.decode(z), atol=CLOSE)
     page.keyboard.press("ArrowRight")
-    settled(page, "#plane-image", raw(page, "#plane-image")) if False else None
     page.wait_for_function(f"document.querySelector('#plane-image').code[0] > {z[0, 0] + 1e-6}")
+
+
+@pytest.mark.nightly
+def test_a_plane_of_a_model_with_classes(browser, tmp_path):
+    vae = gz.VAE(
+        image_shape=(28, 28, 1), latent_dim=2, n_classes=10, seed=0,
+        encoder={"name": "mlp_encoder", "units": [8]}, decoder={"name": "mlp_decoder", "units": [8]},
+    )  # fmt: skip
+    gz.save(vae, tmp_path / "two numbers", data="mnist")
+    with served(explore.write([str(tmp_path / "two numbers")], tmp_path / "page", precision="float32")) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_function("document.body.dataset.ready === 'two numbers'", timeout=60_000)
+        before = raw(page, "#plane-image")
+        page.select_option("#plane-class", "7")
+        settled(page, "#plane-image", before)
+        z = code(page, "#plane-image")
+        np.testing.assert_allclose(pixels(page, "#plane-image"), vae.decode(z, labels=[7]), atol=CLOSE)
+        assert page.inner_text("#status").startswith("two numbers: ")
+        page.close()
 
 
 @pytest.mark.nightly
@@ -374,15 +441,22 @@ def test_the_default_page_is_small_and_quick(browser, tmp_path):
                     const {Model} = await import('./runtime.js');
                     const {models} = await (await fetch('models.json')).json();
                     const model = new Model(models.find((one) => one.name === name)), times = [];
-                    const endpoint = Object.keys(model.endpoints).at(-1), inputs = {};
-                    for (const [key, {shape}] of Object.entries(model.endpoints[endpoint].inputs))
-                        inputs[key] = new Float32Array(shape.reduce((a, b) => a * b));
-                    for (let i = 0; i < 21; i++) { await model.run(endpoint, inputs); times.push(model.milliseconds); }
-                    return times.sort((a, b) => a - b);
+                    for (const endpoint of Object.keys(model.endpoints)) {
+                        const inputs = {}, own = [];
+                        for (const [key, {shape, dtype}] of Object.entries(model.endpoints[endpoint].inputs))
+                            inputs[key] = Float32Array.from({length: shape.reduce((a, b) => a * b)},
+                                (_, i) => (dtype === 'int32' ? 1 : (i % 10) / 10));
+                        for (let i = 0; i < 21; i++) {
+                            await model.run(endpoint, inputs);
+                            own.push(model.milliseconds);
+                        }
+                        times.push(own.sort((a, b) => a - b)[10]);
+                    }
+                    return times;
                 }""",
                 name,
             )
-            assert times[10] <= 20, (name, times[10])
+            assert max(times) <= 20, (name, times)
         page.close()
 
 
@@ -397,15 +471,15 @@ def test_the_javascript_of_the_page_for_apps_runs(browser, tmp_path):
     code = block.replace("new Float32Array(40)", numbers) + "\nwindow.image = [...image];\n"
     vendor = Path(explore.__file__).parent / "vendor" / "litertjs"
     (tmp_path / "wasm").mkdir()
-    for path in vendor.iterdir():
-        shutil.copy(path, tmp_path / "wasm" / path.name)
-    compat = tmp_path / "wasm" / "litert_wasm_compat_internal"
-    Path(f"{compat}.wasm").write_bytes(gzip.decompress(Path(f"{compat}.wasm.gz").read_bytes()))
-    code = code.replace("'wasm/'", "'wasm/litert_wasm_compat_internal.js'")  # the one build that is vendored
+    for name in ("core.js", "wasm-utils.js"):
+        shutil.copy(vendor / name, tmp_path / name)
+    build = "litert_wasm_compat_internal"
+    shutil.copy(vendor / f"{build}.js", tmp_path / "wasm" / f"{build}.js")
+    (tmp_path / "wasm" / f"{build}.wasm").write_bytes(gzip.decompress((vendor / f"{build}.wasm.gz").read_bytes()))
     (tmp_path / "code.js").write_text(code)
-    imports = {"@litertjs/core": "./wasm/core.js", "@litertjs/wasm-utils": "./wasm/wasm-utils.js"}
+    (imports,) = re.findall(r'`(\{"imports".*?\}\})`', page_of_apps.read_text(encoding="utf-8"))
     (tmp_path / "index.html").write_text(
-        f'<!doctype html><body><script type="importmap">{json.dumps({"imports": imports})}</script>'
+        f'<!doctype html><body><script type="importmap">{imports}</script>'
         '<script type="module" src="code.js"></script></body>'
     )
     model = gz.load("vae_mnist")
@@ -466,7 +540,7 @@ def test_every_endpoint_of_every_preset_is_right_in_the_browser(browser, tmp_pat
             for (endpoint, _), answer in zip(calls, answers, strict=True):
                 for key, values in answer.items():
                     wanted = golden[f"{endpoint}/out/{key}"]
-                    extent = 1.0 if key == "images" else max(float(np.ptp(wanted)), 1.0)
+                    extent = 1.0 if key == "images" else float(np.ptp(wanted)) or float(np.abs(wanted).max()) or 1.0
                     error = np.abs(np.array(values) - wanted[:1].ravel()).max() / extent
                     worst[name] = max(worst.get(name, 0), error)
         page.close()

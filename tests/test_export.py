@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sys
 
 import keras
@@ -722,3 +723,132 @@ def test_labels_that_are_too_few_are_refused(tmp_path):
     model = tf.saved_model.load(str(gz.export("cgan_mnist", tmp_path)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="`labels` must be one class for each of the `n` images"):
         model.sample(tf.constant(3), tf.constant([0, 1]), tf.constant([1, 2]))
+
+
+# === What users bring ===
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """A conditional VAE, built by hand."""
+    return gz.VAE(
+        image_shape=(28, 28, 1), latent_dim=3, n_classes=10, seed=0, name="mine",
+        encoder={"name": "mlp_encoder", "units": [8]}, decoder={"name": "mlp_decoder", "units": [8]},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx"])
+def test_a_few_images_are_enough(format, conditional, tmp_path):
+    images, labels = gz.data.arrays("mnist", "test")
+    path = gz.export(conditional, tmp_path, format=format, data=(images[:10], labels[:10]))
+    report = json.loads(path.with_name(f"{path.name}.export.json").read_text())
+    assert {row["n"] for row in report["agreement"]} == {10}
+
+
+def test_images_without_labels_are_not_enough_for_a_conditional_model(conditional, tmp_path):
+    images, _ = gz.data.arrays("mnist", "test")
+    with pytest.raises(ZooError, match=r"mine takes labels, and the test images of .* have none"):
+        gz.export(conditional, tmp_path, data=images[:20])
+
+
+@pytest.mark.parametrize("batch", [1, 3, "dynamic"])
+def test_static_schemes_take_any_batch(batch, tmp_path, capfd):
+    """Calibrated in batches of the file's own; nothing of the quantizer's progress is shown."""
+    units = {"units": [16], "activation": "relu"}
+    model = gz.Autoencoder(
+        image_shape=(28, 28, 1), latent_dim=8, seed=0, name="mine",
+        encoder={"name": "mlp_encoder", **units}, decoder={"name": "mlp_decoder", **units},
+    )  # fmt: skip
+    arrays = {split: gz.data.arrays("mnist", split)[0][:64] for split in ("train", "test")}
+    path = gz.export(model, tmp_path, format="litert", quantize="w8a8", batch_size=batch, data=arrays)
+    report = json.loads(path.with_name(f"{path.name}.export.json").read_text())
+    assert report["scheme"] == {"scheme": "w8a8"}
+    assert "Calibration" not in capfd.readouterr().err
+
+
+def test_a_layer_that_is_not_there_is_named(tmp_path):
+    model = gz.load(SMALL)
+    recipe = {"scheme": "dynamic_int8", "float32": ["decoder/nonsense"]}
+    model.preset = presets.updated(model.preset, {"export": {"int8": recipe}})
+    with pytest.raises(ZooError, match="No layer of the model is called 'decoder/nonsense'"):
+        gz.export(model, tmp_path, format="litert", quantize="int8")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"int4": {"scheme": "float16"}},
+        {"int4": {"scheme": "dynamic_int8"}},
+        {"int8": {"scheme": "dynamic_int4"}},
+        {"int8": {"scheme": "dynamic_int8", "int8": ["decoder"]}},
+    ],
+)
+def test_a_recipe_is_what_it_is_called(recipe):
+    with pytest.raises(ZooError, match="export"):
+        presets.updated(presets.find(SMALL), {"export": recipe})
+
+
+def test_a_wrong_variant_is_said(tmp_path):
+    with pytest.raises(ZooError, match=r"`variants` must be tuples \(format, quantize, batch_size\)"):
+        exporting.export_all("ring2d", tmp_path, [("litert", None, 1, 2)])
+
+
+def test_a_preset_whose_folder_is_gone_is_exported(tmp_path):
+    gz.save(gz.load("ring2d"), tmp_path / "mine")
+    model = gz.load(tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine")
+    about = gz.inspect(gz.export(model, tmp_path / "out", format="litert"))["description"]
+    assert (about["preset_sha256"], about["weights_sha256"]) == (None, None)
+
+
+def test_an_overwriting_save_knows_what_a_preset_has(tmp_path):
+    """A copy of a preset of the zoo, which has exports.json, too."""
+    shutil.copytree(presets.find("ring2d").folder, tmp_path / "copy")
+    assert (tmp_path / "copy" / presets.EXPORTS_FILE).is_file()
+    gz.save(gz.load("ring2d"), tmp_path / "copy", overwrite=True)
+
+
+# === Strangers' files ===
+
+
+def test_a_strangers_onnx_file_is_read(tmp_path):
+    """A sequence output, as sklearn's exporters make, no shape, and weights in a file that is not there."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    s = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])
+    nodes = [helper.make_node("Mul", ["x", "w"], ["y"]), helper.make_node("SequenceConstruct", ["y"], ["s"])]
+    model = helper.make_model(helper.make_graph(nodes, "strange", [x], [y, s], [weight]))
+    onnx.save(model, str(tmp_path / "strange.onnx"))
+    onnx.save(model, str(tmp_path / "far.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    (tmp_path / "w.bin").unlink(missing_ok=True)
+    for name in ("strange", "far"):
+        found = gz.inspect(tmp_path / f"{name}.onnx")
+        endpoint = found["endpoints"][name]
+        assert found["description"] is None
+        assert endpoint["inputs"] == {"x": {"dtype": "float32", "shape": [None, 3]}}
+        assert endpoint["outputs"]["s"] == {"dtype": "sequence_type", "shape": None}
+        assert endpoint["ops"] == {"Mul": 1, "SequenceConstruct": 1}
+        assert any("sequence_type" in line for line in gz.inspecting.in_words(found))
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        [1, 2], "text", 5, {}, {"endpoints": []}, {"endpoints": {"decode": []}},
+        {"endpoints": {"decode": {"inputs": 1}}},
+        {"endpoints": {"generate": {"inputs": {"z": 3}, "outputs": {}}}},
+    ],
+)  # fmt: skip
+def test_a_description_of_another_form_is_none(description, tmp_path):
+    from keras_genzoo import flatbuffer
+
+    path = gz.export("ring2d", tmp_path, format="litert")
+    path.write_bytes(flatbuffer.described(path.read_bytes(), description))
+    found = gz.inspect(path)
+    assert found["description"] is None
+    assert "No description inside" in " ".join(gz.inspecting.in_words(found))

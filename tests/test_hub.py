@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import threading
 import urllib.parse
@@ -285,10 +286,54 @@ def test_the_card_has_what_the_hub_reads():
     )
 
 
-def test_a_folder_of_the_owners_is_not_told(tmp_path):
-    model = gz.load(SMALL)
-    gz.save(model, tmp_path / "mine", data="folder:/home/me/secret")
-    assert "secret" not in json.dumps(hub.metadata(presets.find(tmp_path / "mine")))
+class Uploads:
+    """A client that keeps what it is given to upload."""
+
+    def HfApi(self, **_):
+        return self
+
+    def create_repo(self, *_, **__):
+        """Makes nothing."""
+
+    def upload_folder(self, *, folder_path, **_):
+        self.files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        self.oid = "0" * 40
+        return self
+
+
+def test_a_folder_of_the_owners_is_not_told(tmp_path, monkeypatch):
+    """Neither in the card's head nor in any file that is uploaded."""
+    uploads = Uploads()
+    monkeypatch.setattr(remote, "hub", lambda: uploads)
+    gz.save(gz.load(SMALL), tmp_path / "mine", data="folder:/home/me/my secret")
+    preset = presets.find(tmp_path / "mine")
+    record = json.loads((preset.folder / presets.WEIGHTS_RECORD).read_text())
+    record["origin"]["data"] = {"folder:/home/me/my secret": "0" * 64}
+    (preset.folder / presets.WEIGHTS_RECORD).write_text(json.dumps(record))
+    assert "secret" not in json.dumps(hub.metadata(preset))
+    hub.push(str(preset.folder), "hf://me/mine")
+    assert not [name for name, content in uploads.files.items() if b"secret" in content]
+    assert presets.parse(uploads.files["preset.yaml"].decode(), origin="it").data.name == "own"
+
+
+def test_weights_of_the_cache_are_pushed_and_a_head_is_not_doubled(core, web, monkeypatch):
+    uploads = Uploads()
+    monkeypatch.setattr(remote, "hub", lambda: uploads)
+    (core / presets.CARD_FILE).write_text("---\nlicense: mit\n---\n\n# Mine\n\ntext\n\n---\n\nmore\n")
+    hub.push(str(core), "hf://me/mine")
+    assert uploads.files["model.weights.h5"] == web.files["/weights.h5"]
+    card = uploads.files["README.md"].decode()
+    assert card.count("\n---\n") == 2  # the end of the head, and the line in the text
+    assert "license: mit" not in card
+    assert card.endswith("# Mine\n\ntext\n\n---\n\nmore\n")
+
+
+def test_saving_asks_no_network(core, web, tmp_path):
+    """Whether weights are those of the preset is known from its folder and the cache alone."""
+    model = gz.load(core)
+    shutil.rmtree(remote.files.cache())
+    gz.save(model, tmp_path / "saved")
+    assert web.requests == ["/weights.h5"]
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -298,6 +343,19 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 # === Archives ===
+
+
+def _damaged():
+    """An archive whose packed bytes are others."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(presets.find(SMALL).folder / "preset.yaml", "preset.yaml")
+    damaged = bytearray(content.getvalue())
+    damaged[45:60] = bytes(15)
+    return bytes(damaged)
+
+
+DAMAGED = _damaged()
 
 
 @pytest.mark.parametrize("above", ["", "ring2d/"])
@@ -366,6 +424,8 @@ def test_a_bomb_is_left_alone(web):
             b"PK\x05\x06" + bytes(18),
             "0 files preset.yaml",
         ),
+        ("/..zip", b"x", r"A preset on the web is a \.zip file of its folder"),
+        ("/deflate.zip", DAMAGED, r"is no whole \.zip file"),
         ("/preset.tar", b"x", r"A preset on the web is a \.zip file of its folder"),
     ],
 )
@@ -375,6 +435,55 @@ def test_what_is_no_archive_is_refused_in_a_line(path, content, complaint, web, 
     assert cli.main(["info", f"{web.url}{path}"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(complaint, error)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1/x.zip", "http://127.0.0.1:abc/x.zip", "http://127.0.0.1:1/x.zip", "https:///x.zip"]
+)
+def test_an_address_that_leads_nowhere_is_one_line(address, capsys):
+    assert cli.main(["info", address]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx"]
+)
+def test_a_host_that_speaks_something_else_is_one_line(answer, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak():
+            client, _ = listening.accept()
+            client.recv(1000)
+            client.sendall(answer)
+            client.close()
+
+        threading.Thread(target=speak, daemon=True).start()
+        assert cli.main(["info", f"http://127.0.0.1:{listening.getsockname()[1]}/x.zip"]) == 2
+    assert "cannot be fetched" in capsys.readouterr().err
+
+
+def test_a_name_may_have_a_space(web):
+    web.files["/my%20vae.zip"] = archive(presets.find(SMALL).folder)
+    for spelt in ("my vae.zip", "my%20vae.zip"):
+        assert gz.load(f"{web.url}/{spelt}").preset.name == "my vae"
+
+
+def test_a_copy_that_was_removed_is_fetched_again(web):
+    web.files["/mine.zip"] = archive(presets.find(SMALL).folder)
+    gz.load(f"{web.url}/mine.zip")
+    for folder in (remote.files.cache() / "presets").glob("*/mine"):
+        shutil.rmtree(folder)
+    assert gz.load(f"{web.url}/mine.zip").preset.name == "mine"
+
+
+@pytest.mark.parametrize("what", ["size", "answer"])
+def test_what_is_too_large_is_not_fetched(what, web, monkeypatch):
+    web.files["/mine.zip"] = archive(presets.find(SMALL).folder)
+    monkeypatch.setattr(remote, "_MOST_BYTES", 1000)
+    if what == "answer":  # a server that does not say how much it sends
+        monkeypatch.setattr(Web, "send_header", lambda self, name, value: None)
+    with pytest.raises(ZooError, match=r"at most 1,000 are fetched|has more than 1,000 bytes"):
+        gz.load(f"{web.url}/mine.zip")
 
 
 def test_an_address_of_another_kind_is_refused():

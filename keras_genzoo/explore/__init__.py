@@ -9,6 +9,7 @@ import http.server
 import importlib.metadata
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,15 @@ def write(
     if twice is not None:
         raise ZooError(f"`names` has {twice} twice, and a tab goes by its name")
     out = Path(out).expanduser().resolve()
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise ZooError(f"{out} exists and is no page of the explorer; give another folder")
-    with files.folder_aside(out) as folder:
+    _check_replaceable(out)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(files.folder_aside(out))
         for part in _MADE_OF:
             shutil.copytree(_HERE / part, folder if part == "page" else folder / part, dirs_exist_ok=True)
         (folder / "models").mkdir()
         entries = []
         for preset in found:
-            made = _made(preset, precision, data_dir)
+            made = _made(preset, precision, data_dir, stack)
             entry = json.loads((made / "entry.json").read_text(encoding="utf-8"))
             for key, end in (("file", ".tflite"), ("examples", ".json")):
                 if entry[key]:
@@ -89,8 +90,36 @@ def write(
     return out
 
 
-def _made(preset: Preset, precision: str, data_dir: PathLike | None) -> Path:
-    """The folder of a preset's file, examples and entry: made once, and kept in the user's cache."""
+def _check_replaceable(out: Path) -> None:
+    """Refuses to replace a folder with anything in it that no page has.
+
+    Args:
+        out: File or folder that may exist.
+
+    Raises:
+        ZooError: With the names of what would be lost.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir() or not (out / "index.html").is_file() or not (out / MANIFEST).is_file():
+        raise ZooError(f"{out} exists and is no page of the explorer; give another folder")
+    own = {path.name for path in (_HERE / "page").iterdir()} | {"vendor", "models", MANIFEST}
+    others = [path.name for path in out.iterdir() if path.name not in own]
+    others += [path.name for path in (out / "models").glob("*") if path.suffix not in (".tflite", ".json")]
+    if others:
+        raise ZooError(f"{out} holds other files than a page's: {', '.join(sorted(others)[:3])}; give another folder")
+
+
+def _made(preset: Preset, precision: str, data_dir: PathLike | None, stack: contextlib.ExitStack) -> Path:
+    """The folder of a preset's file, examples and entry: made once, and kept in the user's cache.
+
+    Images of one's own may change under their name, so that what comes of them is not kept.
+    """
+    if ":" in preset.data.name:
+        made = Path(stack.enter_context(tempfile.TemporaryDirectory()), "made")
+        made.mkdir()
+        _make(preset, precision, data_dir, made)
+        return made
     record = preset.record(presets.WEIGHTS_RECORD) or {}
     causes = [
         __version__, precision, presets.dump(preset), str(record.get("sha256")), str(data_dir),
@@ -107,8 +136,8 @@ def _made(preset: Preset, precision: str, data_dir: PathLike | None) -> Path:
 def _make(preset, precision, data_dir, folder):
     from keras_genzoo import exporting, zoo
 
-    # A preset by its folder, if it is none of the zoo's.
     model = zoo.load(preset.folder)
+    model.preset = preset  # which may have another name than its folder
     quantize = None if precision == "float32" else precision
     path = exporting.export(model, folder, format="litert", quantize=quantize, data_dir=data_dir)
     report = json.loads(path.with_name(f"{path.name}.export.json").read_text(encoding="utf-8"))

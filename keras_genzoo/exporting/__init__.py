@@ -30,9 +30,9 @@ _ENDS = {"saved_model": "_saved_model", "litert": ".tflite", "onnx": "_onnx"}  #
 
 # Largest error allowed, as a share of the range of Keras' output. The error of float formats is that of the worst
 # value. The error of integers is the root mean square, for single values may be off by more than a step, and the 99.9th
-# percentile: an eighth of the range would be seen.
+# percentile: an eighth of the range would be seen. No single value may be off by what makes another picture.
 _FLOAT_TOLERANCE = {"float32": ("max_error", 1e-4), "float16": ("max_error", 1e-2), "onnx": ("max_error", 1e-5)}
-_TOLERANCES = {8: (("rms_error", 0.05), ("p999_error", 0.125)), 4: (("rms_error", 0.2),)}
+_TOLERANCES = {8: (("rms_error", 0.05), ("p999_error", 0.125), ("max_error", 0.4)), 4: (("rms_error", 0.2),)}
 # Schemes of `int8` and `int4` where a preset chooses none, in the order in which they are tried: the smallest and
 # fastest first.
 _SCHEMES = {"int8": ("dynamic_int8", "weight_only_int8"), "int4": ("dynamic_int4", "weight_only_int4")}
@@ -173,7 +173,11 @@ def export_all(
         >>> [path.name for path in gz.exporting.export_all("ae2d_mnist", tempfile.mkdtemp(), variants)]
         ['ae2d_mnist_saved_model', 'ae2d_mnist.tflite']
     """
-    wanted = [_checked(Variant(*variant)) for variant in variants]
+    wanted = []
+    for variant in variants:
+        if not 1 <= len(variant) <= len(Variant._fields):
+            raise ZooError(f"`variants` must be tuples (format, quantize, batch_size). Received: {variant!r}")
+        wanted.append(_checked(Variant(*variant)))
     if not isinstance(model, keras.Model):
         model = zoo.load(model)
     preset = zoo.described(model, name=name, data=data)

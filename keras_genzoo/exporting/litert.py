@@ -1,10 +1,13 @@
 """LiteRT files: builtin ops alone, a signature per endpoint, weights of 32 to 4 bits, and a description inside."""
 
+import contextlib
+import io
 import logging
 import re
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,7 +55,8 @@ def quantized(content: bytes, config: QuantizationConfig, calibration: dict[str,
         ZooError: The quantizer cannot do it.
     """
     try:
-        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+        from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, quantizer, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
     except ImportError as error:
         raise ZooError(
             f"Files of 16, 8 and 4 bits need ai-edge-quantizer: pip install ai-edge-quantizer ({reason(error)})"
@@ -92,22 +96,43 @@ def quantized(content: bytes, config: QuantizationConfig, calibration: dict[str,
             add(_layer(layer), ops.ALL_SUPPORTED)
         for tensor in _short_rows(content):
             add(f"^{re.escape(tensor)};?$", ops.FULLY_CONNECTED, granularity=whole)
+    names = ";".join(tensor.name for op in flatbuffer.operations(content) for tensor in op.outputs)
+    for layer in (*config.int8, *config.float32):
+        if not re.search(_layer(layer), names):
+            raise ZooError(f"No layer of the model is called {layer!r}, which its preset's section `export` names")
     for layer in config.float32:
         work.update_quantization_recipe(_layer(layer), ops.ALL_SUPPORTED, algorithm_key=skipped)
     if bits:
         for op in (ops.INPUT, ops.OUTPUT):
             work.update_quantization_recipe(".*", op, algorithm_key=skipped)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # the quantizer warns that endpoints share their layers
     try:
-        ranges = None
-        if work.need_calibration:
-            ranges = work.calibrate({name: _one_by_one(tensors) for name, tensors in (calibration or {}).items()})
-        result: Any = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
-        return bytes(result)
+        with _silent():
+            ranges = None
+            if work.need_calibration:
+                batch = _batch(content)
+                # The whole ranges: the quantizer's own average of the batches' ranges would cut every second one.
+                seen = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
+                recipe = recipe_manager.RecipeManager()
+                recipe.load_quantization_recipe(work.get_quantization_recipe())
+                examples = {name: _in_batches(one, batch) for name, one in (calibration or {}).items()}
+                seen.calibrate(examples, recipe)
+                ranges = seen.get_model_qsvs()
+            result: Any = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        return bytes(result.quantized_model)
     except (ValueError, RuntimeError, KeyError) as error:
         raise ZooError(f"The quantizer cannot write {config.scheme}: {reason(error)}. Choose another scheme") from error
+
+
+@contextlib.contextmanager
+def _silent():
+    """Context without the quantizer's progress, and its warnings that endpoints share their layers."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         root.setLevel(level)
 
@@ -126,8 +151,17 @@ def _short_rows(content: bytes) -> list[str]:
     ]
 
 
-def _one_by_one(tensors: Arrays) -> list[dict[str, Any]]:
-    return [{key: value[i : i + 1] for key, value in tensors.items()} for i in range(len(next(iter(tensors.values()))))]
+def _batch(content: bytes) -> int:
+    """The examples that a file takes at once; 1 of one that takes any number."""
+    inputs, _ = next(iter(flatbuffer.signatures(flatbuffer.read(content, "the file")).values()))
+    return max(next(iter(inputs.values())).shape[0], 1)
+
+
+def _in_batches(tensors: Arrays, batch: int) -> list[dict[str, Any]]:
+    """Examples in batches of one size, the last one filled up."""
+    n = len(next(iter(tensors.values())))
+    starts = range(0, n, batch)
+    return [{key: value[np.arange(i, i + batch) % n] for key, value in tensors.items()} for i in starts]
 
 
 def write(path: Path, content: bytes, description: dict[str, Any]) -> None:

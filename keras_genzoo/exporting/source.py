@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_genzoo import data as _data
 from keras_genzoo import files, models, origin, presets, zoo
+from keras_genzoo.errors import ZooError
 from keras_genzoo.models.contract import Endpoint, Value
 from keras_genzoo.presets import Preset
 
@@ -95,7 +96,10 @@ class Source:
             images = np.concatenate([pixels[: count // len(names)] for pixels, _ in splits])  # equal parts of each
             by_kind = {"images": _data.as_seen(images, binarize=preset.data.binarize)}
             labels = splits[0][1]
-            if "classes" in kinds.values() and labels is not None:
+            count = min(count, len(images))  # codes and labels beside the images are as many as these
+            if "classes" in kinds.values():
+                if labels is None:
+                    raise ZooError(f"{self.name} takes labels, and the {split} images of {preset.data.name} have none")
                 by_kind["classes"] = labels[:count].astype("int32")
             values = {name: by_kind[kind] for name, kind in kinds.items() if kind in by_kind}
         sizes = {
@@ -117,7 +121,7 @@ class Source:
         Args:
             batch: Batch of the file; None: any.
         """
-        preset, folder = self.preset, self.preset._folder
+        preset = self.preset
         return {
             "keras_genzoo": _SCHEMA,
             "name": self.name,
@@ -125,13 +129,19 @@ class Source:
             "description": preset.description,
             "license": preset.license if self._is_stored else None,  # a licence is of the stored weights
             "notice": _NOTICE,
-            "preset_sha256": files.sha256(folder / presets.PRESET_FILE) if folder else None,
+            "preset_sha256": self._preset_hash,
             "weights_sha256": (preset.record(presets.WEIGHTS_RECORD) or {}).get("sha256") if self._is_stored else None,
             "main": self.main,
             "batch": batch,
             "endpoints": {name: self._tensors(name, batch) for name in self.endpoints},
             "versions": origin.versions(),
         }
+
+    @property
+    def _preset_hash(self):
+        """The SHA-256 of preset.yaml; None without one, or where its folder is gone since."""
+        path = self.preset._folder and self.preset._folder / presets.PRESET_FILE
+        return files.sha256(path) if path and path.is_file() else None
 
     @functools.cached_property
     def _is_stored(self):

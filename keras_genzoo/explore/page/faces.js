@@ -53,6 +53,7 @@ export async function mount(root, model, page) {
       model.examples ? make('button', {id: 'example-picture', onclick: another}, 'A test picture') : null,
       'or drop one here'),
     make('div', {class: 'row'}, source.figure, ...results.map(([, {figure}]) => figure)));
-  root.append(section('Your picture', `A picture of ${shape[1]} x ${shape[0]} pixels, a face from ear to ear. It stays in this browser.`, drop));
+  root.append(section('Your picture', `It is cut to ${shape[1]} x ${shape[0]} pixels` +
+    `${names.some((name) => name.startsWith('swap')) ? '; best is a face from ear to ear' : ''}. It stays in this browser.`, drop));
   if (model.examples) await another();
 }

@@ -12,6 +12,8 @@ const PANELS = [draw, faces, plane, latents, samples];
 const tabs = document.getElementById('tabs'), panels = document.getElementById('panels');
 const status = document.getElementById('status');
 
+window.addEventListener('unhandledrejection', (event) => page.complain(`This did not work: ${event.reason?.message ?? event.reason}`));
+
 const page = {
   models: [],
   timed(model) {
@@ -24,14 +26,16 @@ const page = {
   },
 };
 
+const tabOf = (model) => `tab-${model.name.replace(/[^\w-]/g, '_')}`;
+
 async function open(model) {
   for (const tab of tabs.children) {
     const isIt = tab.dataset.name === model.name;
     tab.setAttribute('aria-selected', String(isIt));
     tab.tabIndex = isIt ? 0 : -1;
   }
-  panels.setAttribute('aria-labelledby', `tab-${model.name}`);
-  history.replaceState(null, '', `#${model.name}`);
+  panels.setAttribute('aria-labelledby', tabOf(model));
+  history.replaceState(null, '', `#${encodeURIComponent(model.name)}`);
   const root = make('div');
   panels.replaceChildren(root);
   root.append(make('div', {class: 'about'}, make('h2', {}, model.name), make('p', {},
@@ -50,7 +54,7 @@ async function open(model) {
 
 function addTabs() {
   tabs.append(...page.models.map((model) => make('button', {
-    role: 'tab', id: `tab-${model.name}`, 'data-name': model.name, 'aria-controls': 'panels', onclick: () => open(model),
+    role: 'tab', id: tabOf(model), 'data-name': model.name, 'aria-controls': 'panels', onclick: () => open(model),
   }, model.name)));
   tabs.addEventListener('keydown', (event) => {
     const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
@@ -65,5 +69,5 @@ loadRuntime().catch((error) => page.complain(`The runtime cannot be loaded: ${er
 const manifest = await (await fetch('models.json')).json();
 page.models = manifest.models.map((about) => new Model(about));
 addTabs();
-const asked = decodeURIComponent(location.hash.slice(1));
-await open(page.models.find((model) => model.name === asked) ?? page.models[0]);
+const asked = location.hash.slice(1);
+await open(page.models.find((model) => [model.name, encodeURIComponent(model.name)].includes(asked)) ?? page.models[0]);

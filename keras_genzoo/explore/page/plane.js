@@ -1,6 +1,6 @@
 // Plane: a code of two numbers is a point; every point is an image.
 
-import {make, picture, section} from './dom.js';
+import {classes as chooser, make, picture, section} from './dom.js';
 import {show} from './pixels.js';
 import {latest} from './runtime.js';
 
@@ -19,6 +19,8 @@ export async function mount(root, model, page) {
   });
   const result = picture('plane-image', 'The image of this point', 'Image of the point');
   const shown = make('output', {id: 'plane-point'});
+  const chosen = chooser(model, 'decode', 'plane-class', () => Promise.all([update(), tile()]));
+  const labelled = (z) => ({z, ...(chosen ? {labels: [chosen.value]} : {})});
   const withDots = make('input', {type: 'checkbox', id: 'dots', checked: true, onchange: () => draw()});
   const behind = document.createElement('canvas');
   behind.width = behind.height = SIDE;
@@ -46,10 +48,28 @@ export async function mount(root, model, page) {
   }
 
   const update = latest(async () => {
-    show(result.canvas, (await model.run('decode', {z: point})).images, model.image_shape, point);
+    show(result.canvas, (await model.run('decode', labelled(point))).images, model.image_shape, point);
     shown.textContent = `(${point[0].toFixed(2)}, ${point[1].toFixed(2)})`;
     draw();
     page.timed(model);
+  });
+  // The images of a grid of points, dimmed, behind the dots.
+  const tile = latest(async () => {
+    const one = document.createElement('canvas'), size = SIDE / TILES, context = behind.getContext('2d');
+    context.globalAlpha = 1;
+    context.fillStyle = '#000';
+    for (let j = 0; j < TILES; j++) {
+      for (let i = 0; i < TILES; i++) {
+        if (!map.isConnected) return;
+        const z = [low[0] + ((i + 0.5) / TILES) * (high[0] - low[0]), high[1] - ((j + 0.5) / TILES) * (high[1] - low[1])];
+        show(one, (await model.run('decode', labelled(z))).images, model.image_shape);
+        context.globalAlpha = 1;
+        context.fillRect(i * size, j * size, size, size);
+        context.globalAlpha = 0.55;
+        context.drawImage(one, i * size, j * size, size, size);
+      }
+      draw();
+    }
   });
   const move = (a, b) => {
     point[0] = Math.min(high[0], Math.max(low[0], a));
@@ -80,19 +100,10 @@ export async function mount(root, model, page) {
     `z 0 from ${low[0].toFixed(1)} to ${high[0].toFixed(1)}, left to right; z 1 from ${low[1].toFixed(1)} to ${high[1].toFixed(1)}, upwards.`;
   root.append(section(
     'The plane of codes', `Two numbers say what an image is. ${axes}`,
-    make('div', {class: 'tools'}, make('label', {for: 'dots', class: 'control'}, withDots, ' codes of test images'), shown),
+    make('div', {class: 'tools'}, make('label', {for: 'dots', class: 'control'}, withDots, ' codes of test images'), shown,
+      chosen?.element ?? null),
     make('div', {class: 'row'}, map, result.figure)));
   await move((low[0] + high[0]) / 2, (low[1] + high[1]) / 2);
 
-  const tile = document.createElement('canvas'), size = SIDE / TILES, context = behind.getContext('2d');
-  context.globalAlpha = 0.55;
-  for (let j = 0; j < TILES; j++) {
-    for (let i = 0; i < TILES; i++) {
-      if (!map.isConnected) return;
-      const z = [low[0] + ((i + 0.5) / TILES) * (high[0] - low[0]), high[1] - ((j + 0.5) / TILES) * (high[1] - low[1])];
-      show(tile, (await model.run('decode', {z})).images, model.image_shape);
-      context.drawImage(tile, i * size, j * size, size, size);
-    }
-    draw();
-  }
+  await tile();
 }

@@ -11,10 +11,17 @@ export function loadRuntime() {
   ready ??= (async () => {
     const packed = await fetch(`${VENDOR}.wasm.gz`);
     if (!packed.ok) throw new Error(`${VENDOR}.wasm.gz: ${packed.status} ${packed.statusText}`);
-    const stream = packed.body.pipeThrough(new DecompressionStream('gzip'));
-    self.Module = {wasmBinary: new Uint8Array(await new Response(stream).arrayBuffer())};
+    let bytes = new Uint8Array(await packed.arrayBuffer());
+    if (bytes[0] === 0x1f && bytes[1] === 0x8b) {  // some servers have it unpacked by the browser
+      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+      bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    }
+    self.Module = {wasmBinary: bytes};
     await litert.loadLiteRt(`${VENDOR}.js`);
-  })();
+  })().catch((error) => {
+    ready = undefined;  // the next call tries again
+    throw error;
+  });
   return ready;
 }
 
@@ -35,7 +42,10 @@ export class Model {
     this.compiled ??= (async () => {
       await loadRuntime();
       return litert.loadAndCompile(this.file, {accelerator: 'wasm'});  // asked for by name: without WebGPU others crash
-    })();
+    })().catch((error) => {
+      this.compiled = undefined;
+      throw error;
+    });
     return this.compiled;
   }
 
@@ -49,7 +59,10 @@ export class Model {
       const all = Array.from({length: bytes.length / size}, (_, i) =>
         Float32Array.from(bytes.subarray(i * size, (i + 1) * size), (level) => level / 255));
       return {images: all, labels};
-    })();
+    })().catch((error) => {
+      this.exampleData = undefined;
+      throw error;
+    });
     return this.exampleData;
   }
 
