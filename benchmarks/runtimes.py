@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import functools
 import importlib.metadata
+import json
 import os
 import shutil
 import tempfile
@@ -192,10 +193,12 @@ def main():
             for precision in ("float32", "int8")
         }
         with browser(folders) as (pages, version):
-            rows = []
+            rows = {}
+            if arguments.out.is_file() and arguments.presets:  # the others' rows stay
+                rows = {row["preset"]: row for row in json.loads(arguments.out.read_text(encoding="utf-8"))["rows"]}
             for name in names:
                 with tempfile.TemporaryDirectory() as folder:
-                    rows.append(measure(name, pages, folder))
+                    rows[name] = measure(name, pages, folder)
     about = {
         "date": datetime.date.today().isoformat(),
         "cpus": os.cpu_count(),
@@ -205,7 +208,7 @@ def main():
         "LiteRT.js": "2.5.3",
         **{name: importlib.metadata.version(name) for name in ("ai-edge-litert", "onnxruntime", "tensorflow")},
     }
-    files.write_json(arguments.out, {"about": about, "rows": rows})
+    files.write_json(arguments.out, {"about": about, "rows": [rows[name] for name in sorted(rows)]})
     print(arguments.out)
 
 
