@@ -34,7 +34,7 @@ _ENDS = {"saved_model": "_saved_model", "litert": ".tflite", "onnx": "_onnx"}  #
 _FLOAT_TOLERANCES = {
     "float32": (("max_error", 1e-4),),
     "float16": (("max_error", 1e-2),),
-    # TensorFlow itself sums in another order with another number of threads: single values of deep networks move by 1e-5.
+    # TensorFlow sums in another order with another number of threads: values of deep networks move by 1e-5 themselves.
     "onnx": (("p999_error", 1e-5), ("max_error", 1e-4)),
 }
 _TOLERANCES = {8: (("rms_error", 0.05), ("p999_error", 0.125), ("max_error", 0.4)), 4: (("rms_error", 0.2),)}

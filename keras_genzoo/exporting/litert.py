@@ -40,7 +40,12 @@ def convert(saved_model: Path, signatures: list[str]) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=signatures)
     # Other sets of ops would convert without a warning, and fail in a runtime that has builtin ops only.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return converter.convert()
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter's errors share no type; they hold the whole graph
+        ops = sorted(set(re.findall(r"'?(tf\.[A-Z]\w*)'? op|Flex(\w+)", str(error))), key=str)
+        missing = ", ".join(one or f"tf.{other}" for one, other in ops) or reason(error)
+        raise ZooError(f"LiteRT has no builtin op for {missing}: the model cannot be a LiteRT file") from error
 
 
 def quantized(content: bytes, config: QuantizationConfig, calibration: dict[str, Arrays] | None = None) -> bytes:

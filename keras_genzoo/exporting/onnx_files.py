@@ -43,7 +43,10 @@ def write(source: Source, path: Path, *, batch: int | None = None) -> None:
         try:
             with _silent():
                 proto, _ = tf2onnx.convert.from_function(
-                    function, input_signature=function.input_signature, opset=_OPSET
+                    function,
+                    input_signature=function.input_signature,
+                    opset=_OPSET,
+                    custom_op_handlers={"Log1p": (_log1p, []), "Expm1": (_expm1, [])},
                 )
         except Exception as error:  # tf2onnx says of an op that it does not know by errors of many types
             raise ZooError(f"tf2onnx cannot convert {name} of {source.name}: {reason(error)}") from error
@@ -113,6 +116,22 @@ def operations(path: Path) -> list[str]:
     import onnx
 
     return sorted({node.op_type for file in sorted(path.glob("*.onnx")) for node in onnx.load(str(file)).graph.node})
+
+
+def _log1p(graph, node, name, arguments):
+    """log(1 + x), for which ONNX has no op, and tf2onnx no conversion."""
+    one = graph.make_const(f"{name}_one", np.float32(1))
+    total = graph.make_node("Add", [node.input[0], one.output[0]])
+    graph.replace_input(node, node.input[0], total.output[0], 0)
+    node.type, node.domain = "Log", ""
+
+
+def _expm1(graph, node, name, arguments):
+    """exp(x) - 1, likewise."""
+    one = graph.make_const(f"{name}_one", np.float32(1))
+    power = graph.make_node("Exp", [node.input[0]])
+    node.type, node.domain = "Sub", ""
+    graph.replace_inputs(node, [power.output[0], one.output[0]])
 
 
 def _renamed(function, inputs):

@@ -26,9 +26,10 @@ class FaceSwapHooks(Hooks):
     _factors: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def data_names(self) -> tuple[str, str]:
-        """The data sets of the two people."""
-        return self.preset.data.name, self.preset.section.other
+    def data_names(self) -> tuple[str, ...]:
+        """The data sets of the two people; one, of a model that was built by hand."""
+        section = self.preset.section
+        return (self.preset.data.name,) if section is None else (self.preset.data.name, section.other)
 
     @classmethod
     def on_data(cls, preset: Preset, names: tuple[str, ...]) -> Preset:
