@@ -391,13 +391,13 @@ def measure(name, precisions, folder):
     paths = exporting.export_all(model, folder, [("litert", None if p == "float32" else p) for p in wanted])
     files = dict(zip(wanted, paths, strict=True))
     keras_value, n = HEADLINES[metric](by_keras(model), model, data)
-    main = json.loads(Path(f"{paths[0]}.export.json").read_text())["description"]["main"]
+    main = json.loads(Path(f"{paths[0]}.export.json").read_text(encoding="utf-8"))["description"]["main"]
     inputs = model.endpoints()[main].inputs
     golden = np.load(model.preset.folder / gz.presets.GOLDEN_FILE)
     times = milliseconds(files, main, {one.name: golden[f"{main}/in/{one.name}"][:1] for one in inputs})
     rows = []
     for precision, path in files.items():
-        report = json.loads(Path(f"{path}.export.json").read_text())
+        report = json.loads(Path(f"{path}.export.json").read_text(encoding="utf-8"))
         value = HEADLINES[metric](by_file(path), model, data)[0]
         worst = {
             kind: max(row[f"{kind}_error"] / row["range"] for row in report["agreement"])

@@ -178,6 +178,7 @@ _SERIALIZABLE = {
     "GAN": "models.gan",
     "GatedDense": "layers",
     "LeashedSigmoid": "layers",
+    "NearestUpsampling": "layers",
     "VAE": "models.vae",
 }
 

@@ -91,7 +91,7 @@ def exports_table() -> str:
     precisions = list(
         dict.fromkeys(row["precision"] for record in records.values() if record for row in record["rows"])
     )
-    lines = [f"| preset | headline, by Keras | {' | '.join(precisions)} |", "|---|---|" + "---|" * len(precisions)]
+    lines = [f"| preset | headline here, by Keras | {' | '.join(precisions)} |", "|---|---|" + "---|" * len(precisions)]
     for name, record in records.items():
         if record is None:
             continue
@@ -103,7 +103,8 @@ def exports_table() -> str:
             else "-"
             for key in precisions
         ]
-        lines.append(f"| `{name}` | {label(first['metric'])} {first['keras']:.4g} | {' | '.join(cells)} |")
+        headline = f"{label(first['metric'])} {first['keras']:.4g} (n = {first['n']:,})"
+        lines.append(f"| `{name}` | {headline} | {' | '.join(cells)} |")
     return "\n".join(
         [
             *lines,

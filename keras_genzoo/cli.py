@@ -295,7 +295,7 @@ def _parser() -> argparse.ArgumentParser:
         "LiteRT's CompiledModel and the browser do not run (default: 1 for LiteRT, else dynamic)",
     )
 
-    sub = command(_push, "push", "Share a preset on Hugging Face's hub: its folder, under a card that the hub reads.")
+    sub = command(_push, "push", "Share a preset on the hub: its folder, under a card that the hub reads.")
     sub.add_argument("address", metavar="hf://USER/NAME", help="repository, made where it is not there yet")
     sub.add_argument("--private", action="store_true", help="make a new repository private")
     sub.add_argument("--message", help="message of the commit (default: the preset's description)")

@@ -43,7 +43,7 @@ def inspect(path: PathLike) -> dict[str, Any]:
         >>> import keras_genzoo as gz
         >>> found = gz.inspect(gz.export("ring2d", tempfile.mkdtemp(), format="litert"))
         >>> found["description"]["name"], found["endpoints"]["generate"]["inputs"]["z"]["shape"], found["gpu"]
-        ('ring2d', [1, 64], [])
+        ('ring2d', [1, 2], [])
     """
     path = Path(path).expanduser()
     if not path.exists():

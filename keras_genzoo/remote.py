@@ -237,11 +237,7 @@ def _unpack(archive, folder, address):
                 packed = max(info.compress_size, 1)
                 if total > _MOST_BYTES or (info.file_size > _CHUNK and info.file_size / packed > _MOST_RATIO):
                     raise ZooError(f"{address}: {name} would have {info.file_size:,} bytes unpacked; it is left alone")
-                with content.open(info) as source, open(folder / name, "wb") as target:
-                    left = info.file_size
-                    while left > 0 and (chunk := source.read(min(_CHUNK, left))):
-                        target.write(chunk)
-                        left -= len(chunk)
+                (folder / name).write_bytes(content.read(info))  # of as many bytes as it says, and no more
     except ZooError:
         raise
     except OSError as error:
