@@ -160,7 +160,7 @@ def align(model: Any, *, data_dir: str | Path | None = None, validation: float =
     model.align(faces_a, faces_b, factors_a=factors_a, factors_b=factors_b)
 
 
-def factors_of(model: Any, names: tuple[str, str], data_dir: str | Path | None) -> tuple[np.ndarray, np.ndarray] | None:
+def factors_of(model: Any, names: tuple[str, ...], data_dir: str | Path | None) -> tuple[np.ndarray, np.ndarray] | None:
     """`codes.shared_factors` of both people's training images.
 
     Args:
