@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_genzoo.typing import Shape, Tensor
 
+_LEAST_BATCH_VARIANCE = 1e-8  # under the root, whose slope at 0 is infinite
+_BLUR = (1, 3, 3, 1)  # the filter of linear interpolation to half the sides
 _LARGEST_LOG_SCALE = 3.0  # bound of |s(x_a)|, without which one step of training could overflow
 
 
@@ -126,6 +128,66 @@ class NearestUpsampling(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return (batch, 2 * height, 2 * width, channels)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class BlurredDownsampling(keras.layers.Layer):
+    """A map of half the sides, by the filter 1, 3, 3, 1 over 8 along each side (Zhang 2019).
+
+    A mean of 2 x 2 values would let waves through that the small map cannot hold, and a stride all the more. Beyond the
+    edge are zeros.
+
+    Shapes: `(batch, H, W, C)` -> `(batch, H / 2, W / 2, C)`; H and W are even.
+
+    Args:
+        **kwargs: Options of every Keras layer, such as `name` and `dtype`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import BlurredDownsampling
+        >>> np.array(BlurredDownsampling()(np.full((1, 6, 6, 1), 64.0, "float32")))[0, :, :, 0].tolist()
+        [[49.0, 56.0, 49.0], [56.0, 64.0, 56.0], [49.0, 56.0, 49.0]]
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        line = np.array(_BLUR, "float32") / sum(_BLUR)
+        kernel = np.tile(np.outer(line, line)[:, :, None, None], (1, 1, inputs.shape[-1], 1))
+        return ops.depthwise_conv(inputs, ops.cast(kernel, inputs.dtype), strides=2, padding="same")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, height, width, channels = input_shape
+        return (batch, height // 2, width // 2, channels)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class MinibatchStddev(keras.layers.Layer):
+    """One more channel, which says how much the images of a batch differ (Karras et al. 2018, section 3).
+
+    It is the standard deviation over the batch of every value, averaged over places and channels: one number for the
+    whole batch, 0 for a batch of one image.
+
+    Shapes: `(batch, H, W, C)` -> `(batch, H, W, C + 1)`.
+
+    Args:
+        **kwargs: Options of every Keras layer, such as `name` and `dtype`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_genzoo.layers import MinibatchStddev
+        >>> x = np.array([0.0, 2.0], "float32").reshape(2, 1, 1, 1)
+        >>> np.array(MinibatchStddev()(x))[:, 0, 0].round(3).tolist()
+        [[0.0, 1.0], [2.0, 1.0]]
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        x = ops.cast(inputs, "float32")
+        variance = ops.mean(ops.square(x - ops.mean(x, axis=0, keepdims=True)), axis=0)
+        deviation = ops.mean(ops.sqrt(variance + _LEAST_BATCH_VARIANCE)) - _LEAST_BATCH_VARIANCE**0.5
+        plane = ops.cast(deviation, inputs.dtype) * ops.ones_like(inputs[..., :1])
+        return ops.concatenate([inputs, plane], -1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], None if input_shape[-1] is None else input_shape[-1] + 1)
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")

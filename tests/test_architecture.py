@@ -76,7 +76,10 @@ TABLE = {  # the first row that matches holds
     "losses": Room([*BASE, "engine"], {"keras"}, no_files=True),
     "distributions": Room([*BASE, *MATHS[:1]], {"keras"}, no_files=True),
     "layers": Room([*BASE, *MATHS[:2]], {"keras", "numpy"}, no_files=True),
-    "networks": Room([*BASE, "parts", *MATHS[:3]], {"keras", "numpy"}, no_files=True),
+    "networks": Room([*BASE, "parts", *MATHS[:3], "networks.*"], {"keras"}, no_files=True),
+    "networks.*": Room(
+        [*BASE, "parts", *MATHS[:3], "networks.common"], {"keras", "numpy", "pydantic"}, no_files=True
+    ),
     "metrics": Room(BASE, {"numpy", "sklearn"}, no_files=True),
     "samplers": Room(BASE, {"numpy", "sklearn"}, no_files=True),
     # The wings.
@@ -90,6 +93,7 @@ TABLE = {  # the first row that matches holds
     "models.contract": Room([], set(), no_files=True),
     "models.vital_signs": Room(BASE, {"keras", "numpy"}, no_files=True),
     "models.hooks": Room([*BASE, *DATA, "presets", "zoo"], {"keras", "numpy", "tensorflow"}),
+    "models.gan.clusters": Room(BASE, {"keras", "numpy", "sklearn"}, no_files=True),
     "models.gan.monitor": Room([*BASE, "engine", "metrics", "optimizers", "plots"], {"keras", "numpy"}),
     "models.face_swap.landmarks": Room([*BASE, *DATA], {"numpy", "PIL"}),
     "models.*.contract": Room([*BASE, "models.contract", "models.base", OWN], set(), no_files=True),
