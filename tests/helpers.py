@@ -110,6 +110,10 @@ VARIANTS = {
             "discriminator": {**_UNNORMED, "norm": "spectral"},
         },
     ),
+    "gan told its clusters": (
+        "gan",
+        {"n_clusters": 3, "conditioning": "projection", "game": "relativistic", "discriminator": _UNNORMED},
+    ),
     "conditional vae": ("vae", {"n_classes": 10, "likelihood": "discretized_logistic"}),
 }
 
@@ -147,6 +151,8 @@ def build_tiny(name, *, compiled=True, run_eagerly=False, learning_rate=1e-3, **
     family = family_of(name)
     parts = VARIANTS[name][1] if name in VARIANTS else {}
     model = models.get(family)(**{**TINY[family], "seed": 1, **parts, **options})
+    if "n_clusters" in parts:  # which it must know before it trains
+        model.adapt(np.random.default_rng(0).random((32, *model.image_shape), "float32"))
     if compiled:
         optimizers = {key: keras.optimizers.Adam(learning_rate) for key in model.OPTIMIZERS}
         model.compile(**optimizers, run_eagerly=run_eagerly)

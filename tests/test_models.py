@@ -12,12 +12,17 @@ from keras import ops
 from keras_genzoo import engine, losses, models
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.base import ZooModel
+from keras_genzoo.models.gan import clusters
 
 FAMILIES = [*sorted(models.FAMILIES), *VARIANTS]
 SAMPLERS = ("vae", "gan", *VARIANTS)
 LABELLED = ("classifier", "conditional vae", "conditional gan")
 # Games of differences: what is added to every logit changes nothing.
-STILL = {"gan, relativistic with r1 and r2": "logit/bias", "gan, wasserstein with gradient penalty": "logit/bias"}
+STILL = {
+    "gan, relativistic with r1 and r2": "logit/bias",
+    "gan, wasserstein with gradient penalty": "logit/bias",
+    "gan told its clusters": "logit/bias",
+}
 
 
 def batch_of(family, mnist, n=64):
@@ -269,6 +274,10 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
         ),
         ("gan", {"weight_clip": 0.01, "r2": 1.0}, "both bound the slope of D"),
         ("gan", {"penalty_interval": 4}, "`penalty_interval` needs a penalty"),
+        ("gan", {"pack": 2, "n_clusters": 4}, "`pack` stacks images of any class"),
+        ("gan", {"n_classes": 10, "n_clusters": 4}, "`n_clusters` takes the place of labels"),
+        ("gan", {"n_clusters": 1}, "`n_clusters` must be 0, or at least 2"),
+        ("gan", {"n_clusters": 4, "latent_dim": 1}, "`n_clusters` must be 0, or at least 2 with a `latent_dim` of"),
         ("gan", {"conditioning": "film"}, "`conditioning` must be 'concat' or 'projection'"),
         ("gan", {"augment": ["flip"]}, "`augment` must be one of brightness, .*Received: 'flip'"),
         ("gan", {"ema_decay": 1.0}, r"`ema_decay` must be < 1. Received: 1"),
@@ -541,6 +550,68 @@ def test_packed_discriminators_see_images_together(tiny, mnist):
         assert list(np.flatnonzero(ops.convert_to_numpy(other != logits))) == [i // 2]
     by_hand = np.concatenate([mnist[0:6:2], mnist[1:6:2]], axis=-1)
     np.testing.assert_allclose(gan.discriminator(by_hand), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_number_of_a_code_chooses_the_cluster():
+    """Each cluster is chosen with its own probability, by where a normal draw falls."""
+    shares = np.array([0.5, 0.2, 0.3])
+    bounds = clusters.bounds(shares)
+    np.testing.assert_allclose(bounds, [0, 0.52440], atol=1e-4)  # quantiles of 0.5 and 0.7
+    draws = np.array([-3, -1e-6, 0, 0.52, 0.53, 9], "float32")[:, None]
+    told = ops.convert_to_numpy(clusters.one_hot(ops.convert_to_tensor(draws), bounds))
+    np.testing.assert_array_equal(told, np.eye(3)[[0, 0, 1, 1, 2, 2]])
+    many = np.random.default_rng(0).normal(size=(20_000, 1)).astype("float32")
+    np.testing.assert_allclose(np.mean(clusters.one_hot(many, bounds), axis=0), shares, atol=0.01)
+
+
+def test_thumbnails_are_means_over_squares():
+    images = np.random.default_rng(0).random((3, 56, 28, 2), "float32")
+    by_hand = images.reshape(3, 14, 4, 7, 4, 2).mean(axis=(2, 4)).reshape(3, -1)
+    np.testing.assert_allclose(clusters.thumbnails(ops.convert_to_tensor(images)), by_hand, atol=1e-6)
+    assert clusters.size((56, 28, 2)) == 14 * 7 * 2
+    assert clusters.size((15, 40, 1)) == 15 * 40  # an odd side stays
+
+
+def test_a_gan_with_clusters_finds_them_and_keeps_them(tiny, mnist, tmp_path):
+    """Three flat greys: k-means finds them, however many images each has; and a file holds what was found."""
+    greys = np.repeat(np.array([0.1, 0.5, 0.9], "float32"), [60, 30, 10])
+    images = greys[:, None, None, None] + 0.01 * mnist[:100]
+    gan = tiny("gan told its clusters")
+    gan.adapt(images)
+    found = ops.convert_to_numpy(gan._kinds(ops.convert_to_tensor(images), None))
+    order = found[[0, 60, 90]]
+    np.testing.assert_array_equal(found, np.repeat(order, [60, 30, 10]))
+    z = np.random.default_rng(0).normal(size=(5000, 4)).astype("float32")
+    told = np.mean(clusters.one_hot(z[:, :1], gan.cluster_bounds), axis=0)
+    np.testing.assert_allclose(told[order], [0.6, 0.3, 0.1], atol=0.02)
+    gan.save(tmp_path / "gan.keras")
+    again = keras.saving.load_model(tmp_path / "gan.keras")
+    np.testing.assert_array_equal(again.generate(z[:8]), gan.generate(z[:8]))
+    np.testing.assert_array_equal(again.judge(images[::20]), gan.judge(images[::20]))
+    with pytest.raises(ZooError, match="`n_clusters` must be <= 2, the number of different images"):
+        gan.adapt(np.stack([mnist[0], mnist[1], mnist[0]]))
+
+
+def test_the_first_number_of_a_code_does_nothing_else(tiny):
+    gan = tiny("gan told its clusters", compiled=False)
+    gan.cluster_bounds.assign([-1.0, 1.0])
+    z = np.zeros((4, 4), "float32")
+    z[:, 0] = [-0.9, 0.9, 1.1, -1.1]
+    same, also, other, third = gan.generate(z)
+    np.testing.assert_array_equal(same, also)
+    assert (other != same).any()
+    assert (third != same).any()
+
+
+def test_a_gan_with_clusters_does_not_train_before_it_knows_them(mnist):
+    options = {**TINY["gan"], "n_clusters": 3}
+    gan = models.get("gan")(**options)
+    gan.compile(g_optimizer="adam", d_optimizer="adam")
+    for train in (lambda: gan.fit(mnist[:32], verbose=0), lambda: gan.train_on_batch(mnist[:32])):
+        with pytest.raises(ZooError, match=r"call adapt\(images\) before fit"):
+            train()
+    with pytest.raises(ZooError, match="this one has none"):
+        models.get("gan")(**TINY["gan"]).adapt(mnist)
 
 
 def test_gan_average_follows_the_generator(tiny, mnist):

@@ -95,7 +95,12 @@ class Hooks:
         Args:
             model: The model.
         """
-        source = {"data_dir": self.data_dir, "image_shape": model.image_shape, "resize": self.preset.data.resize}
+        source = {
+            "data_dir": self.data_dir,
+            "image_shape": model.image_shape,
+            "resize": self.preset.data.resize,
+            "ground": self.preset.data.ground,
+        }
         return [data.summary(name, **source) for name in self.data_names]
 
     def begin(self, model: Any, steps_per_epoch: int) -> None:

@@ -24,6 +24,11 @@ class Labelled(ZooModel):
         """Whether the model takes labels."""
         return self.n_classes > 0
 
+    @property
+    def n_kinds(self) -> int:
+        """The number of kinds of images that the networks are told; 0: they are told none."""
+        return self.n_classes
+
     def images_and_labels(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """The images and the labels of a batch from fit.
 
@@ -67,17 +72,17 @@ class Labelled(ZooModel):
             labels: Classes, `(n,)` integers; None where the model takes none.
 
         Returns:
-            `(n, latent_dim + n_classes)`, the labels one-hot.
+            `(n, latent_dim + n_kinds)`, the labels one-hot.
         """
-        if not self.n_classes:
+        if not self.n_kinds:
             return z
-        return ops.concatenate([z, ops.one_hot(labels, self.n_classes, dtype="float32")], axis=1)
+        return ops.concatenate([z, ops.one_hot(labels, self.n_kinds, dtype="float32")], axis=1)
 
     def label_painter(self) -> keras.layers.Layer:
         """The layer that paints a label as one more channel, for `with_label_channel`."""
         height, width, _ = self.image_shape
         layer = keras.layers.Dense(height * width, dtype="float32", name="label_plane")
-        layer.build((None, self.n_classes))
+        layer.build((None, self.n_kinds))
         return layer
 
     def with_label_channel(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -90,7 +95,7 @@ class Labelled(ZooModel):
         Returns:
             `(n, H, W, C + 1)` float32.
         """
-        plane = self.label_plane(ops.one_hot(labels, self.n_classes, dtype="float32"))
+        plane = self.label_plane(ops.one_hot(labels, self.n_kinds, dtype="float32"))
         plane = ops.reshape(plane, (-1, *self.image_shape[:2], 1))
         return ops.concatenate([ops.cast(images, "float32"), plane], axis=-1)
 

@@ -54,6 +54,7 @@ def of_data(
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int],
     resize: str = "crop",
+    ground: str | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Landmarks and poses of the images of `data.arrays(name, split)`.
 
@@ -63,7 +64,7 @@ def of_data(
     Args:
         name: Name of a data set.
         split: "train" or "test".
-        data_dir, image_shape, resize: As in `data.load`.
+        data_dir, image_shape, resize, ground: As in `data.load`.
 
     Returns:
         `(landmarks, pose)`, float32, each None where it is not known. Landmarks are `(n, points, 2)`, x and y in pixels
@@ -77,7 +78,7 @@ def of_data(
         return rendered.marks(name, split, data_dir=data_directory(data_dir), image_shape=image_shape)
     if not name.startswith(folder.PREFIX):
         return None, None
-    files = folder.readable_files(name, split, image_shape=image_shape, resize=resize)
+    files = folder.readable_files(name, split, image_shape=image_shape, resize=resize, ground=ground)
     arrays = [_of_file(file) for file in files]
     points = [array for array in arrays if array is not None]
     without = [file for file, array in zip(files, arrays, strict=True) if array is None]

@@ -55,6 +55,11 @@ class GANHooks(Hooks):
         is_quiet = self.config and not self._is_told(model)
         return super().summary(model) + ([self._held_out_line(model)] if is_quiet else [])
 
+    def begin(self, model: Any, steps_per_epoch: int) -> None:
+        if model.n_clusters:
+            pixels, _ = zoo.arrays(model, "train", data_dir=self.data_dir)
+            model.adapt(data.as_seen(pixels, binarize=self.preset.data.binarize, seed=self.preset.training.seed))
+
     def callbacks(
         self, model: Any, folder: Path, *, every: int
     ) -> tuple[list[keras.callbacks.Callback], list[keras.callbacks.Callback]]:

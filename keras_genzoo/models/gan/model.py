@@ -13,7 +13,7 @@ from keras_genzoo import engine, losses, networks, parts
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.models.base import Count, ImageShape, LatentModel
-from keras_genzoo.models.gan import augmentations, spellings
+from keras_genzoo.models.gan import augmentations, clusters, spellings
 from keras_genzoo.models.labels import Labelled
 from keras_genzoo.parts import Natural, NonNegative
 from keras_genzoo.typing import ArrayLike, DType, Spec, Tensor
@@ -21,6 +21,7 @@ from keras_genzoo.typing import ArrayLike, DType, Spec, Tensor
 _NORMS = ("g_gradient_norm", "d_gradient_norm")  # names of the losses that are gradient norms
 # Numbers of the ramp of the average's decay at step t of G, (1 + t) / (10 + t): it forgets the first generators soon.
 _RAMP_NUMERATOR, _RAMP_DENOMINATOR = 1.0, 10.0
+_ROWS = 4096  # images at a time that become thumbnails
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -53,9 +54,13 @@ class GAN(Labelled, LatentModel):
             images that D judges, in G's step, too.
         n_classes: Number of classes of labels that G and D take (Mirza & Osindero 2014); 0: none. `fit` then takes
             `(images, labels)`.
-        conditioning: Way of D to take labels: "concat", the label as one more channel, painted by a dense layer; or
+        conditioning: Way of D to take labels or clusters: "concat", as one more channel, painted by a dense layer; or
             "projection", the inner product of its features with a learned vector per class (Miyato & Koyama 2018,
             eq. 3).
+        n_clusters: Number of clusters of the training images that G and D are told in place of labels; 0: none. They
+            are found by k-means, see `adapt`, which `fit` needs first. The first number of a code chooses the cluster,
+            with the probability that the cluster has among the images; G gets the others. Between two kinds of images
+            is then nothing that G must cross (Liu et al. 2020, self-conditioned GAN, who cluster D's features).
         ema_decay: Decay of the average per step of G, in [0, 1). It ramps up: min(ema_decay, (1 + t) / (10 + t)).
         seed, dtype, name: See `ZooModel`. With penalties D is float32 whatever the policy, as their second derivatives
             must be.
@@ -99,6 +104,7 @@ class GAN(Labelled, LatentModel):
         augment: Sequence[Spec] = (),
         n_classes: Natural = 0,
         conditioning: Literal["concat", "projection"] = "concat",
+        n_clusters: Natural = 0,
         ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999,
         seed: int | None = None,
         dtype: DType = None,
@@ -111,13 +117,13 @@ class GAN(Labelled, LatentModel):
         self.game = parts.build("game", game)
         self.augmented = augmentations.build(augment)
         height, width, channels = self.image_shape
-        n_numbers = self.latent_dim + self.n_classes  # of z and a label
+        n_numbers = self.latent_dim + self.n_kinds - bool(n_clusters)  # of z and a label, or of z's rest and a cluster
         shapes = {"dtype": self.dtype_policy, "image_shape": self.image_shape, "latent_dim": n_numbers}
         self.generator = networks.build(generator, key="generator", name="generator", **shapes)
         self.ema_generator = networks.build(networks.copied(generator), key="generator", name="ema_generator", **shapes)
         self.ema_generator.trainable = False
         self.ema_generator.set_weights(self.generator.get_weights())
-        has_label_channel = bool(n_classes) and conditioning == "concat"
+        has_label_channel = bool(self.n_kinds) and conditioning == "concat"
         self.discriminator = networks.build(
             discriminator,
             key="discriminator",
@@ -135,17 +141,61 @@ class GAN(Labelled, LatentModel):
         self.labeller = None  # the layer through which D takes labels
         if has_label_channel:
             self.label_plane = self.labeller = self.label_painter()
-        elif n_classes:
+        elif self.n_kinds:
             features = self.discriminator.get_layer("features").output
             self.features = keras.Model(
                 self.discriminator.inputs, [self.discriminator.output, features], name="features"
             )
             self.label_vectors = keras.layers.Embedding(
-                n_classes, features.shape[-1], embeddings_initializer="zeros", dtype="float32", name="label_vectors"
+                self.n_kinds, features.shape[-1], embeddings_initializer="zeros", dtype="float32", name="label_vectors"
             )
             self.label_vectors.build((None,))
             self.labeller = self.label_vectors
+        if n_clusters:
+            for name, shape in (
+                ("centres", (n_clusters, clusters.size(self.image_shape))),
+                ("bounds", (n_clusters - 1,)),
+            ):
+                variable = self.add_weight(
+                    name=name, shape=shape, initializer="zeros", trainable=False, dtype="float32"
+                )
+                setattr(self, f"cluster_{name}", variable)
         self.build()
+
+    @property
+    def n_kinds(self) -> int:
+        return self.n_classes or self.n_clusters
+
+    def adapt(self, images: ArrayLike) -> None:
+        """Finds the clusters of the training images, as `n_clusters` asks for; `fit` needs it first.
+
+        Args:
+            images: Images, `(n, H, W, C)`, in [0, 1]; n is at least `n_clusters`.
+
+        Raises:
+            ZooError: The model has no clusters, bad images, or fewer different ones than clusters.
+        """
+        if not self.n_clusters:
+            raise ZooError("`adapt` finds the clusters of a GAN with `n_clusters`, and this one has none")
+        images = self.check_images(images)
+        rows = np.concatenate(
+            [
+                engine.array(clusters.thumbnails(engine.tensor(images[i : i + _ROWS])))
+                for i in range(0, len(images), _ROWS)
+            ]
+        )
+        centres, shares = clusters.fit(rows, self.n_clusters, seed=self.seed or 0)
+        self.cluster_centres.assign(centres)
+        self.cluster_bounds.assign(clusters.bounds(shares))
+
+    def own_state(self) -> list:
+        found = [self.cluster_centres, self.cluster_bounds] if self.n_clusters else []
+        return [*super().own_state(), *found]
+
+    def make_train_function(self, force: bool = False) -> Any:
+        if self.n_clusters and not np.any(engine.array(self.cluster_centres)):
+            raise ZooError("A GAN with `n_clusters` trains once it knows them: call adapt(images) before fit")
+        return super().make_train_function(force)
 
     @property
     def generator_variables(self) -> list:
@@ -197,6 +247,7 @@ class GAN(Labelled, LatentModel):
                 "device, or with n_critic=1 and a higher learning rate of D"
             )
         real, labels = self._whole_packs(*self.images_and_labels(data))
+        labels = self._kinds(real, labels)
         z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
         if self.n_critic == 1:
             g_loss, judged = self._move_both(real, z, labels)
@@ -264,6 +315,7 @@ class GAN(Labelled, LatentModel):
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         real, labels = self._whole_packs(*self.images_and_labels(data))
+        labels = self._kinds(real, labels)
         state = ops.copy(self.seed_generator.state.value)  # put back: validation must not change training's draws
         z = keras.random.normal((ops.shape(real)[0], self.latent_dim), seed=self.seed_generator, dtype="float32")
         self.seed_generator.state.assign(state)
@@ -395,7 +447,8 @@ class GAN(Labelled, LatentModel):
         classes = self.checked_labels(labels, len(images)) or [None]
         if len(images) % self.pack:
             raise ZooError(f"D judges {self.pack} images at a time. Received: {len(images)} images")
-        return engine.array(self._judged(ops.convert_to_tensor(images), *classes, training=False))
+        images = ops.convert_to_tensor(images)
+        return engine.array(self._judged(images, self._kinds(images, *classes), training=False))
 
     @classmethod
     def upgraded(cls, config: dict[str, Any]) -> dict[str, Any]:
@@ -408,15 +461,24 @@ class GAN(Labelled, LatentModel):
 
     # === Pieces, on tensors ===
 
+    def _kinds(self, images, labels):
+        """What the networks are told of images: their labels, their clusters, or None."""
+        if not self.n_clusters:
+            return labels
+        return clusters.nearest(clusters.thumbnails(ops.cast(images, "float32")), self.cluster_centres)
+
     def _generated(self, network, z, labels, *, training):
-        return network(self.with_labels(z, labels), training=training)
+        if self.n_clusters and labels is None:
+            told = clusters.one_hot(z[:, :1], self.cluster_bounds)
+            return network(ops.concatenate([z[:, 1:], told], axis=1), training=training)
+        return network(self.with_labels(z[:, 1:] if self.n_clusters else z, labels), training=training)
 
     def _judged(self, images, labels, *, training):
         """D's logits of images, one per pack: `(n / pack,)` float32."""
-        if self.n_classes and self.conditioning == "projection":
+        if self.n_kinds and self.conditioning == "projection":
             logits, features = self.features(images, training=training)
             return logits + ops.sum(ops.cast(features, "float32") * self.label_vectors(labels), axis=1)
-        if self.n_classes:
+        if self.n_kinds:
             images = self.with_label_channel(images, labels)
         if self.pack > 1:
             height, width, channels = images.shape[1:]
@@ -434,5 +496,9 @@ class GAN(Labelled, LatentModel):
             raise ZooError("`weight_clip` and a gradient penalty both bound the slope of D: use one of them.")
         if self.penalty_interval > 1 and not self.is_penalised:
             raise ZooError("`penalty_interval` needs a penalty: gradient_penalty, r1 or r2.")
-        if self.n_classes and self.pack > 1:
+        if self.n_kinds and self.pack > 1:
             raise ZooError("`pack` stacks images of any class, and labels are of one image: use one of them.")
+        if self.n_classes and self.n_clusters:
+            raise ZooError("`n_clusters` takes the place of labels that are not known: use it or `n_classes`.")
+        if self.n_clusters == 1 or (self.n_clusters and self.latent_dim < 2):
+            raise ZooError("`n_clusters` must be 0, or at least 2 with a `latent_dim` of at least 2.")
