@@ -627,7 +627,12 @@ def arrays(
             f"--trust, or in Python by keras_genzoo.presets.trust. Preset: {preset.file}"
         )
     return _data.arrays(
-        name or config.name, split, data_dir=data_dir, image_shape=model.image_shape, resize=config.resize
+        name or config.name,
+        split,
+        data_dir=data_dir,
+        image_shape=model.image_shape,
+        resize=config.resize,
+        ground=config.ground,
     )
 
 

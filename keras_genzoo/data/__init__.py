@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.data import pipeline
+from keras_genzoo.data import packed, pipeline
 from keras_genzoo.data.folder import PREFIX as FOLDER
 from keras_genzoo.data.folder import portable, root_of
 from keras_genzoo.data.held import PREFIX as HELD
 from keras_genzoo.data.held import UNNAMED
 from keras_genzoo.errors import ZooError, did_you_mean, visible
-from keras_genzoo.registry import Registry
+from keras_genzoo.registry import Registry, resolve
 from keras_genzoo.typing import PathLike
 
 _HERE = "keras_genzoo.data"
-_ROOMS = ("bundled", "folder", "held", "made", "pipeline", "rendered", "tfds")
-# A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`. Images are uint8, or
+_ROOMS = ("bundled", "emoji", "folder", "held", "made", "packed", "people", "pipeline", "rendered", "tfds")
+# A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`, and takes
+# `ground` where somebody asks for one. Images are uint8, or
 # float32 in [0, 1], `(n, H, W, C)`; labels are int64 `(n,)`, or None. A key that ends with ":" is the start of names.
 SOURCES = Registry(
     "data set",
@@ -36,6 +37,9 @@ SOURCES = Registry(
         "ring2d": f"{_HERE}.made:mixture",
         "grid2d": f"{_HERE}.made:mixture",
         "stacked_mnist": f"{_HERE}.made:stacked_mnist",
+        "people": f"{_HERE}.people:arrays",
+        "emoji": f"{_HERE}.emoji:arrays",
+        "emoji:": f"{_HERE}.emoji:arrays",
         "rendered_faces_a": f"{_HERE}.rendered:arrays",
         "rendered_faces_b": f"{_HERE}.rendered:arrays",
         FOLDER: f"{_HERE}.folder:arrays",
@@ -44,6 +48,9 @@ SOURCES = Registry(
     },
     group="keras_genzoo.sources",
 )
+
+
+_FACTORS = {"people": f"{_HERE}.people:factors"}  # data set -> function of what its images were made from
 
 
 def __getattr__(name: str) -> Any:
@@ -59,21 +66,25 @@ def load(
     batch_size: int = 128,
     binarize: str | None = None,
     labels: bool = False,
+    factors: bool = False,
     shuffle: bool | None = None,
     seed: int = 0,
     drop_remainder: bool = False,
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
+    ground: str | None = None,
 ) -> tf.data.Dataset:
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
     Args:
-        name: Name of the data set: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `made`);
-            "rendered_faces_a" or "rendered_faces_b", two people who do not exist, of whom 20 test pairs are bundled;
-            an image data set of TFDS, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of
-            Larochelle & Murray); "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and channels; or a
-            source of another package, see `SOURCES`.
+        name: Name of the data set: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `made`); "people",
+            64 x 64 pixels in colour of people who do not exist, of whom 500 test images are bundled; "emoji", 1,852
+            emoji in three styles, or some of them as "emoji:noto", "emoji:twemoji", "emoji:noto+twemoji" (both
+            bundled), "emoji:fluent"; "rendered_faces_a" or "rendered_faces_b", two people who do not exist, of whom 20
+            test pairs are bundled; an image data set of TFDS, such as "fashion_mnist" or "binarized_mnist" (the static
+            binarisation of Larochelle & Murray); "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and
+            channels; or a source of another package, see `SOURCES`.
         split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/`,
             `test/` and `val/`, under these names or such as `Training` and `validation`; `val/` is "test", too, where
             there is no `test/`. Else about a tenth of its files, chosen by their names alone, is "test".
@@ -87,10 +98,14 @@ def load(
         drop_remainder: Whether a last, smaller batch is left out.
         data_dir: Folder of data sets for machines without a data host: `data_dir/NAME/` holds the original files, or
             those that TFDS prepared. None: $KERAS_GENZOO_DATA.
-        image_shape: Shape of the result for a folder or rendered faces, `(height, width, channels)` with 1 or 3
-            channels. None: other data sets have a shape of their own.
+        image_shape: Shape of the result for a folder or pictures that come with the zoo, `(height, width, channels)`
+            with 1 or 3 channels. None: every other data set has a shape of its own.
         resize: Way to fit a folder's images to the shape: "crop" scales an image until it covers the shape and cuts out
-            the middle; "pad" scales it until it fits and pads with black; "stretch" scales each side on its own.
+            the middle; "pad" scales it until it fits and pads with the ground; "stretch" scales each side on its own.
+        ground: What is laid behind transparent pixels: "white", "black", or "drawn", a colour of each image's own that
+            is the same in every run. None: white for emoji, black for a folder.
+        factors: Whether batches are `(images, factors)`, what each image was made from, float32 `(batch, n)`; see
+            `data.factors_of`.
 
     Returns:
         A dataset of float32 `(batch, H, W, C)` in [0, 1]; with labels, also int64 `(batch,)`.
@@ -105,7 +120,11 @@ def load(
         >>> tuple(next(iter(train)).shape)
         (64, 28, 28, 1)
     """
-    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize)
+    if labels and factors:
+        raise ZooError("Images go with `labels` or with `factors`, not with both")
+    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground)
+    if factors:
+        targets = factors_of(name, split, data_dir=data_dir)[0]
     shuffle = split == "train" if shuffle is None else shuffle
     if binarize == "dynamic" and not shuffle:
         images, binarize = binarize_fixed(images, seed=seed), None
@@ -117,7 +136,7 @@ def load(
         epochs = tf.data.Dataset.range(1)
     batches = pipeline.batches(
         images,
-        targets if labels else None,
+        targets if labels or factors else None,
         epochs,
         batch_size=batch_size,
         binarize=binarize,
@@ -142,6 +161,7 @@ def stream(
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
+    ground: str | None = None,
     n_held_out: int = 0,
     targets: Sequence[np.ndarray] | None = None,
     validation: float = 0.0,
@@ -155,7 +175,7 @@ def stream(
         name: Name of a data set; or names of several, whose batches come side by side, each in an order of its own. An
             epoch then has as many batches as the smallest set fills.
         batch_size: Number of images per batch, >= 1.
-        binarize, labels, seed, data_dir, image_shape, resize: As in `load`.
+        binarize, labels, seed, data_dir, image_shape, resize, ground: As in `load`.
         first_epoch: Epoch to begin with, >= 0.
         n_held_out: Number of images of each set that are left out, those of `held_out`, >= 0.
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
@@ -174,7 +194,7 @@ def stream(
     names = (name,) if isinstance(name, str) else tuple(name)
     sets = []
     for i, part in enumerate(names):
-        images, classes = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize)
+        images, classes = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize, ground)
         rows = targets[i] if targets is not None else classes if labels else None
         if n_held_out:
             if n_held_out >= len(images):
@@ -213,11 +233,12 @@ def arrays(
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
+    ground: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A split in memory.
 
     Args:
-        name, split, data_dir, image_shape, resize: As in `load`.
+        name, split, data_dir, image_shape, resize, ground: As in `load`.
 
     Returns:
         `(images, labels)`: uint8 `(n, H, W, C)`, or float32 in [0, 1] for points; int64 `(n,)`, or None where the set
@@ -228,11 +249,36 @@ def arrays(
         MissingDataError: The data set is not here and cannot be fetched.
     """
     source = _source(str(name))
-    images, labels = source(str(name), split, data_dir=data_directory(data_dir), image_shape=image_shape, resize=resize)
+    if ground not in (None, *packed.GROUNDS):
+        raise ZooError(f"`ground` must be one of {', '.join(packed.GROUNDS)}, or None. Received: {ground!r}")
+    asked: dict[str, Any] = {} if ground is None else {"ground": ground}
+    images, labels = source(
+        str(name), split, data_dir=data_directory(data_dir), image_shape=image_shape, resize=resize, **asked
+    )
     for array in (images, labels):  # read-only, because all callers share them
         if array is not None:
             array.setflags(write=False)
     return images, labels
+
+
+def factors_of(name: str, split: str, *, data_dir: PathLike | None = None) -> tuple[np.ndarray, list[str]]:
+    """What the images of a split were made from, where that is known.
+
+    Args:
+        name: Name of a data set; "people" has factors.
+        split, data_dir: As in `load`.
+
+    Returns:
+        `(values, names)`: float32 `(n, n_factors)`, one row for each image of `arrays`; and the names of the columns.
+
+    Raises:
+        ZooError: A data set without factors, no such split, or a damaged file.
+        MissingDataError: The data set is not here and cannot be fetched.
+    """
+    known(name)
+    if name not in _FACTORS:
+        raise ZooError(f"The factors of {name} are not known; those of {', '.join(_FACTORS)} are")
+    return resolve(_FACTORS[name])(name, split, data_dir=data_directory(data_dir))
 
 
 def held_out(n_images: int, n: int, *, labels: np.ndarray | None, seed: int) -> np.ndarray:
@@ -265,11 +311,12 @@ def summary(
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
+    ground: str | None = None,
 ) -> str:
     """One line about a data set before a training: its numbers of images and classes.
 
     Args:
-        name, data_dir, image_shape, resize: As in `load`.
+        name, data_dir, image_shape, resize, ground: As in `load`.
 
     Returns:
         Text such as "mnist: 60,000 images to train with, 10 classes".
@@ -281,8 +328,8 @@ def summary(
     if name.startswith(FOLDER):
         from keras_genzoo.data import folder
 
-        return folder.summary(name, image_shape=image_shape, resize=resize)
-    images, labels = arrays(name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize)
+        return folder.summary(name, image_shape=image_shape, resize=resize, ground=ground)
+    images, labels = arrays(name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground)
     classes = "no classes" if labels is None else f"{len(np.unique(labels)):,} classes"
     return f"{visible(name)}: {len(images):,} images to train with, {classes}"
 
@@ -293,14 +340,16 @@ def class_names(
     data_dir: PathLike | None = None,
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
+    ground: str | None = None,
 ) -> list[str] | None:
     """The names of a data set's classes, in the order of their labels.
 
     Args:
-        name, data_dir, image_shape, resize: As in `load`.
+        name, data_dir, image_shape, resize, ground: As in `load`.
 
     Returns:
-        The names of a folder's classes, and those that TensorFlow Datasets knows; None of any other data set.
+        The names of a folder's classes, the emoji's, and those that TensorFlow Datasets knows; None of any other data
+        set.
 
     Raises:
         ZooError: Unknown name, or a damaged file.
@@ -308,7 +357,11 @@ def class_names(
     if name.startswith(FOLDER):
         from keras_genzoo.data import folder
 
-        return folder.class_names(name, image_shape=image_shape, resize=resize)
+        return folder.class_names(name, image_shape=image_shape, resize=resize, ground=ground)
+    if name == "emoji" or name.startswith("emoji:"):
+        from keras_genzoo.data import emoji
+
+        return emoji.class_names()
     if name in SOURCES or any(key.endswith(":") and name.startswith(key) for key in SOURCES):
         return None
     from keras_genzoo.data import tfds
@@ -424,13 +477,13 @@ def _source(name):
     return tfds.arrays
 
 
-def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize):
+def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground):
     """`arrays`, after a check of the arguments that do not go into it."""
     if binarize not in (None, "dynamic"):
         raise ZooError(f"`binarize` must be None or 'dynamic'. Received: {binarize!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
-    images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize)
+    images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground)
     if labels and targets is None:
         hint = "; they are its subfolders, where there are two and every image is in one" * name.startswith(FOLDER)
         raise ZooError(f"{name} has no labels{hint}. Received: labels=True")

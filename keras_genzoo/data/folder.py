@@ -1,6 +1,7 @@
 """Folders of a user's image files: "folder:PATH". Subfolders are classes; what cannot be read is named and skipped."""
 
 import functools
+import hashlib
 import io
 import os
 import re
@@ -31,6 +32,7 @@ _FOR = {"train": "to train with", "test": "to test with", "validation": "to vali
 _N_LISTED = 10  # classes that a line lists by name
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte of a path that is not UTF-8, see `portable`
 _GREY_16_PER_8 = 257  # 16-bit grey levels over 8-bit ones: 65535 / 255
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _GREY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION = 0x0112  # EXIF's tag of the camera's orientation
 _TURNS = {  # orientation -> Pillow's name of the turn that undoes it
@@ -54,7 +56,7 @@ class _Decoded(NamedTuple):
 
 
 def arrays(
-    name: str, split: str, *, image_shape: tuple[int, int, int] | None, resize: str, **_: Any
+    name: str, split: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None, **_: Any
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of a folder and their classes.
 
@@ -63,6 +65,7 @@ def arrays(
         split: "train", "test", or "validation" where the folder has one.
         image_shape: Shape to which images are fitted, `(H, W, C)` with 1 or 3 channels.
         resize: One of `RESIZES`, see `data.load`.
+        ground: What is laid behind transparent pixels, see `data.load`; None: black.
 
     Returns:
         `(images, labels)`: uint8 `(n, H, W, C)`; int64 `(n,)`, or None where an image is in no subfolder, or there is
@@ -72,7 +75,7 @@ def arrays(
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    folder, decoded = _read(name, split, image_shape, resize)
+    folder, decoded = _read(name, split, image_shape, resize, ground)
     classes, strays = _classes(folder, decoded)
     if strays or len(classes) < 2:
         return decoded.images, None
@@ -80,11 +83,13 @@ def arrays(
     return decoded.images, np.array([numbers[folder.names[file].parts[0]] for file in decoded.files], "int64")
 
 
-def summary(name: str, *, image_shape: tuple[int, int, int] | None, resize: str, **_: Any) -> str:
+def summary(
+    name: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None, **_: Any
+) -> str:
     """One line about a folder before a training: the images of each split, and the classes by name.
 
     Args:
-        name, image_shape, resize: As in `arrays`.
+        name, image_shape, resize, ground: As in `arrays`.
 
     Returns:
         Text such as "folder:photos: 357 images to train with, 41 to test with, 2 classes (cats, dogs)".
@@ -93,7 +98,7 @@ def summary(name: str, *, image_shape: tuple[int, int, int] | None, resize: str,
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    folder, decoded = _read(name, "train", image_shape, resize)
+    folder, decoded = _read(name, "train", image_shape, resize, ground)
     classes, strays = _classes(folder, decoded)
     parts = [f"{len(decoded.files):,} images {_FOR['train']}"]
     parts += [f"{len(files):,} {_FOR[split]}" for split, files in folder.splits.items() if split != "train"]
@@ -107,22 +112,26 @@ def summary(name: str, *, image_shape: tuple[int, int, int] | None, resize: str,
     return visible(f"{name}: {', '.join(parts)}")
 
 
-def class_names(name: str, *, image_shape: tuple[int, int, int] | None, resize: str) -> list[str] | None:
+def class_names(
+    name: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None
+) -> list[str] | None:
     """The names of a folder's classes, in the order of their labels; None where its images have none.
 
     Args:
-        name, image_shape, resize: As in `arrays`.
+        name, image_shape, resize, ground: As in `arrays`.
     """
-    folder, decoded = _read(name, "train", image_shape, resize)
+    folder, decoded = _read(name, "train", image_shape, resize, ground)
     classes, strays = _classes(folder, decoded)
     return None if strays or len(classes) < 2 else classes
 
 
-def readable_files(name: str, split: str, *, image_shape: tuple[int, int, int], resize: str, **_: Any) -> list[Path]:
+def readable_files(
+    name: str, split: str, *, image_shape: tuple[int, int, int], resize: str, ground: str | None = None, **_: Any
+) -> list[Path]:
     """The file of each image of `arrays`, in their order.
 
     Args:
-        name, split, image_shape, resize: As in `arrays`.
+        name, split, image_shape, resize, ground: As in `arrays`.
 
     Returns:
         The paths.
@@ -131,7 +140,7 @@ def readable_files(name: str, split: str, *, image_shape: tuple[int, int, int], 
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    return [Path(file) for file in _read(name, split, image_shape, resize)[1].files]
+    return [Path(file) for file in _read(name, split, image_shape, resize, ground)[1].files]
 
 
 def opened(file: Any) -> Any:
@@ -156,12 +165,13 @@ def opened(file: Any) -> Any:
         raise OSError("no PNG, JPEG or WebP image") from None
 
 
-def upright(image: Any, mode: str) -> Any:
-    """Turns an image as its EXIF data say, brings its colours to sRGB, and lays it on black where it is transparent.
+def upright(image: Any, mode: str, *, colour: tuple[int, int, int] = _BLACK) -> Any:
+    """Turns an image as its EXIF data say, brings its colours to sRGB, and lays it on a colour where it is transparent.
 
     Args:
         image: A Pillow image.
         mode: Pillow's mode of the result, "L" or "RGB".
+        colour: Red, green and blue behind transparent pixels, in 0..255.
 
     Returns:
         A Pillow image.
@@ -181,7 +191,7 @@ def upright(image: Any, mode: str) -> Any:
         alpha, colours = image.getchannel("A"), image.convert("RGB")
         image = _in_srgb(colours.getchannel("R") if is_grey else colours, profile).convert("RGB")
         image.putalpha(alpha)
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)
     else:
         image = _in_srgb(image, profile)
     return image.convert(mode)
@@ -219,13 +229,16 @@ def _to_srgb(profile, mode):
     return transform if np.abs(moved).max() > 1 else None
 
 
-def fitted(image: Any, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
+def fitted(
+    image: Any, image_shape: tuple[int, int, int], resize: str, *, colour: tuple[int, int, int] = _BLACK
+) -> np.ndarray:
     """Fits an image to a shape, upright.
 
     Args:
         image: A Pillow image.
         image_shape: `(height, width, channels)`, 1 or 3 channels.
         resize: One of `RESIZES`, see `data.load`.
+        colour: Red, green and blue behind transparent pixels and beside padded images, in 0..255.
 
     Returns:
         uint8 `(height, width, channels)`.
@@ -233,15 +246,29 @@ def fitted(image: Any, image_shape: tuple[int, int, int], resize: str) -> np.nda
     from PIL import Image, ImageOps
 
     height, width, channels = image_shape
-    image = upright(image, "L" if channels == 1 else "RGB")
+    image = upright(image, "L" if channels == 1 else "RGB", colour=colour)
     size, method = (width, height), Image.Resampling.LANCZOS
     if resize == "crop":
         image = ImageOps.fit(image, size, method)
     elif resize == "pad":
-        image = ImageOps.pad(image, size, method, color="black" if channels == 3 else 0)
+        image = ImageOps.pad(image, size, method, color=colour if channels == 3 else _grey(colour))
     else:
         image = image.resize(size, method)
     return np.asarray(image, "uint8").reshape(image_shape)
+
+
+def _colour(ground, file):
+    """The colour of a ground behind the picture of a file; a drawn one goes by the file's name alone."""
+    if ground == "drawn":
+        digest = hashlib.sha256(os.fsencode(os.path.basename(file))).digest()
+        return digest[0], digest[1], digest[2]
+    return _WHITE if ground == "white" else _BLACK
+
+
+def _grey(colour):
+    """The grey of a colour, as Pillow's mode "L" has it (ITU-R 601-2)."""
+    red, green, blue = colour
+    return round(0.299 * red + 0.587 * green + 0.114 * blue)
 
 
 class _Folder(NamedTuple):
@@ -292,7 +319,7 @@ def portable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _read(name, split, image_shape, resize):
+def _read(name, split, image_shape, resize, ground):
     """Reads one split: `(folder, decoded)`, the `_Folder` of all files and the `_Decoded` images of the split."""
     if image_shape is None:
         raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
@@ -310,7 +337,7 @@ def _read(name, split, image_shape, resize):
     if _SPLIT_OF[split.lower()] not in folder.splits:
         raise ZooError(f"{name} has the splits {', '.join(folder.splits)}. Received: {split!r}")
     split = _SPLIT_OF[split.lower()]
-    decoded = _decoded(tuple(folder.splits[split]), tuple(image_shape), resize)
+    decoded = _decoded(tuple(folder.splits[split]), tuple(image_shape), resize, ground)
     skipped = [*folder.skipped, *decoded.broken]
     if skipped:
         lines = "\n".join(f"  {visible(file)}: {visible(reason)}" for file, reason in skipped)
@@ -482,13 +509,13 @@ def _is_readable(stamp):
 
 
 @functools.lru_cache(maxsize=4)  # two people, two splits
-def _decoded(stamps, image_shape, resize):
+def _decoded(stamps, image_shape, resize, ground):
     """The `_Decoded` images of files with their stamps: a file that changed is read again."""
     images, files, broken = [], [], []
     for file, *_ in stamps:
         try:
             with opened(file) as image:
-                images.append(fitted(image, image_shape, resize))
+                images.append(fitted(image, image_shape, resize, colour=_colour(ground, file)))
             files.append(file)
         except Exception as error:  # a damaged file makes Pillow raise many kinds, and the others are fine
             reason = getattr(error, "strerror", None) or str(error)

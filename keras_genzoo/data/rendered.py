@@ -4,7 +4,6 @@ The package brings the first pairs of the test split, so that a swap can be trie
 """
 
 import functools
-import hashlib
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_genzoo.data import bundled, folder
+from keras_genzoo.data import bundled, packed
 from keras_genzoo.errors import MissingDataError, ZooError
 
 PEOPLE = {"rendered_faces_a": "a", "rendered_faces_b": "b"}  # data set -> person
@@ -94,7 +93,7 @@ def _file(name, split, data_dir):
             f"Data set {name!r} is missing; {_cure(data_dir)}. The package brings {N_BUNDLED} test pairs alone, "
             "to plot, export and evaluate with"
         )
-    return _checked_bundled()
+    return str(packed.bundled(_BUNDLED, _BUNDLED_SHA256))
 
 
 def _cure(data_dir):
@@ -105,26 +104,12 @@ def _cure(data_dir):
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _checked_bundled():
-    """The bundled file, once its SHA-256 is right."""
-    if not _BUNDLED.is_file():
-        raise MissingDataError(f"{_BUNDLED} is missing from the installation; reinstall keras_genzoo")
-    if hashlib.sha256(_BUNDLED.read_bytes()).hexdigest() != _BUNDLED_SHA256:
-        raise ZooError(f"{_BUNDLED} is damaged: its SHA-256 is another; reinstall keras_genzoo")
-    return str(_BUNDLED)
-
-
 @functools.lru_cache(maxsize=4)
 def _images(path, person, split, image_shape):
     """The images of one person and split."""
-    from PIL import Image
-
     try:
         with np.load(path) as stored:
             images = stored[f"{split}_{person}"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
-    if image_shape and image_shape != images.shape[1:]:
-        images = np.stack([folder.fitted(Image.fromarray(image), image_shape, "stretch") for image in images])
-    return images
+    return packed.stretched(images, image_shape)
