@@ -372,16 +372,23 @@ def _info(arguments: argparse.Namespace) -> None:
 
     preset = presets.find(arguments.preset)
     metrics = preset.record(presets.METRICS_FILE)
+    with starting():
+        from keras_genzoo import zoo
+
+        networks = zoo.costs(zoo.build(preset))
     if arguments.json:
         record = {
             "name": preset.name,
             "folder": str(preset.folder),
             **preset.content(),
+            "networks": networks,
             "weights": preset.record(presets.WEIGHTS_RECORD),
             "metrics": (metrics or {}).get("rows"),
         }
         return _print_json(record)
     _say(f"{preset.name}: {one_line(preset.description)}\n{one_line(preset.folder)}\n\n{presets.dump(preset)}")
+    for name, cost in networks.items():
+        _say(f"{one_line(name)}: {cost['parameters']:,} parameters, {cost['flop'] / 1e6:,.3g} MFLOP an image")
     for i, stage in enumerate(cards.training_in_words(preset)):
         _say(f"{'then' if i else 'Trained:'} {one_line(stage)}")
     if metrics is None or not metrics["rows"]:

@@ -242,6 +242,27 @@ def versions() -> dict[str, str]:
     return {"keras": keras.__version__, "tensorflow": tf.__version__}
 
 
+def float_operations(network: keras.Model) -> int:
+    """The floating-point operations of one example's way through a Functional network.
+
+    Args:
+        network: The network.
+
+    Returns:
+        The count of TensorFlow's profiler, which takes a product and a sum for two operations.
+    """
+    inputs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in network.inputs]
+
+    def call(*values):
+        return network(list(values) if len(values) > 1 else values[0])
+
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    graph = tf.function(call, autograph=False).get_concrete_function(*inputs).graph
+    return int(profiler.profile(graph, options=options).total_float_ops)
+
+
 @contextlib.contextmanager
 def whole_float32() -> Iterator[None]:
     """Context without TensorFloat-32, whose 10 bits a GPU multiplies in by default: a card's numbers are float32's."""

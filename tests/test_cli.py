@@ -100,8 +100,10 @@ def test_info(capsys):
     text = capsys.readouterr().out
     assert "latent_dim: 40" in text
     assert "NLL" in text
+    assert "encoder: 1,660,080 parameters, 6.67 MFLOP an image" in text
     assert cli.main(["info", "vae_mnist", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
+    assert set(record["networks"]) == {"encoder", "decoder"}
     assert record["model"]["latent_dim"] == 40
     assert record["weights"]["sha256"]
     assert record["metrics"][0]["metric"] == "nll"

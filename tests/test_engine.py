@@ -110,3 +110,11 @@ def test_fit_says_that_it_calls_evaluate():
     model.fit(x, x, validation_data=(x, x), verbose=0)
     model.evaluate(x, x, verbose=0)
     assert calls == [True, False]
+
+
+def test_float_operations_are_two_per_product():
+    """5x5 kernels, 3 to 4 channels, stride 2 on 8x6: 12 places; then 48 numbers to 10."""
+    images = keras.Input((8, 6, 3))
+    h = keras.layers.Conv2D(4, 5, strides=2, padding="same", use_bias=False)(images)
+    network = keras.Model(images, keras.layers.Dense(10, use_bias=False)(keras.layers.Flatten()(h)))
+    assert engine.float_operations(network) == 2 * (12 * 25 * 3 * 4 + 48 * 10)
