@@ -79,6 +79,7 @@ class DataConfig(Section):
     binarize: Literal["dynamic"] | None = None
     labels: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"  # way in which a folder's images take the model's shape
+    augment: list[Literal["flip", "shift", "colour"]] = []  # of the images that are trained on, see `data.augment`
     ground: Literal["white", "black", "drawn"] | None = None  # behind transparent pixels; None: the data set's own
 
 

@@ -98,7 +98,7 @@ VARIANTS = {
             "pack": 2,
             "r1": 1.0,
             "penalty_interval": 2,
-            "augment": ["brightness", "contrast", "translation", "cutout"],
+            "augment": ["brightness", "contrast", "saturation", "translation", "cutout", "flip"],
             "discriminator": _UNNORMED,
         },
     ),

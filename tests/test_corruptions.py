@@ -133,7 +133,8 @@ def test_gaussian_levels_may_pass_one():
 def test_augmentations_draw_for_each_image_and_let_gradients_through(name, mnist):
     import tensorflow as tf
 
-    x = tf.constant(np.repeat(mnist[:1], 40, axis=0))
+    coloured = np.stack([mnist[0], mnist[1], mnist[2]], axis=-1)[..., 0, :]
+    x = tf.constant(np.repeat(coloured[None], 40, axis=0))
     seed = keras.random.SeedGenerator(0)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -141,9 +142,25 @@ def test_augmentations_draw_for_each_image_and_let_gradients_through(name, mnist
         total = tf.reduce_sum(tf.square(y))
     assert y.shape == x.shape
     assert y.dtype == "float32"
-    assert len(np.unique(y.numpy().reshape(40, -1), axis=0)) > 20
+    assert len(np.unique(y.numpy().reshape(40, -1), axis=0)) > (1 if name == "flip" else 20)
     assert np.any(tape.gradient(total, x).numpy() != 0)
     assert np.any(augmentations.build([name])(x, seed=seed).numpy() != y.numpy())
+
+
+def test_flip_mirrors_every_other_image_and_saturation_keeps_the_grey():
+    x = np.random.default_rng(0).random((400, 4, 6, 3), "float32")
+    flipped = np.array(augmentations.flip(x, seed=0))
+    mirrored = (flipped == x[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 0.4 < mirrored.mean() < 0.6
+    np.testing.assert_array_equal(flipped[~mirrored], x[~mirrored])
+    saturated = np.array(augmentations.saturation(x, seed=0))
+    grey = x.mean(axis=3, keepdims=True)
+    np.testing.assert_allclose(saturated.mean(axis=3, keepdims=True), grey, atol=1e-5)
+    factors = ((saturated - grey) / (x - grey))[:, 0, 0, 0]
+    assert factors.min() < 0.1
+    assert factors.max() > 1.9
+    greys = np.repeat(grey, 3, axis=3)
+    np.testing.assert_allclose(augmentations.saturation(greys, seed=0), greys, atol=1e-6)
 
 
 def test_translation_moves_whole_images_and_cutout_hides_a_square(mnist):

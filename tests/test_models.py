@@ -279,7 +279,7 @@ def test_vae_warm_up_is_linear_and_saved(tiny, mnist, tmp_path):
         ("gan", {"n_clusters": 1}, "`n_clusters` must be 0, or at least 2"),
         ("gan", {"n_clusters": 4, "latent_dim": 1}, "`n_clusters` must be 0, or at least 2 with a `latent_dim` of"),
         ("gan", {"conditioning": "film"}, "`conditioning` must be 'concat' or 'projection'"),
-        ("gan", {"augment": ["flip"]}, "`augment` must be one of brightness, .*Received: 'flip'"),
+        ("gan", {"augment": ["flop"]}, "`augment` must be one of brightness, .*Received: 'flop'"),
         ("gan", {"ema_decay": 1.0}, r"`ema_decay` must be < 1. Received: 1"),
     ],
 )

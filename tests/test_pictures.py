@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import DATA_DIR
 from PIL import Image
 
 from keras_genzoo import data, presets
-from keras_genzoo.data import emoji, packed, people
+from keras_genzoo.data import augment, emoji, packed, people
 from keras_genzoo.errors import MissingDataError, ZooError
 
 HAS_PEOPLE = DATA_DIR is not None and Path(DATA_DIR, "people", "train.npz").is_file()
@@ -219,3 +220,85 @@ def test_the_bundled_table_is_the_whole_one():
     if not shared.is_file():
         pytest.skip("the original table is not here; set KERAS_GENZOO_DATA")
     assert emoji.table() == json.loads(shared.read_text(encoding="utf-8"))
+
+
+# === Augmentation ===
+
+
+def _raw(n=64, shape=(16, 32, 3)):
+    return np.random.default_rng(0).random((n, *shape), "float32")
+
+
+def _run(name, x, seed=1):
+    return augment.AUGMENTATIONS[name](tf.constant(x), tf.constant([seed, 0], "int64")).numpy()
+
+
+def test_flips_mirror_about_half_of_the_images():
+    x = _raw(400)
+    flipped = _run("flip", x)
+    mirrored = (flipped == x[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 0.4 < mirrored.mean() < 0.6
+    np.testing.assert_array_equal(flipped[~mirrored], x[~mirrored])
+
+
+def test_shifts_reach_a_sixteenth_and_the_edge_goes_on():
+    x = _raw(200)
+    found = set()
+    for image, shifted in zip(x, _run("shift", x), strict=True):
+        fits = [
+            (down, right)
+            for down in (-1, 0, 1)
+            for right in (-2, -1, 0, 1, 2)
+            if np.array_equal(
+                np.pad(image, ((1, 1), (2, 2), (0, 0)), "edge")[1 - down : 17 - down, 2 - right : 34 - right], shifted
+            )
+        ]
+        assert len(fits) == 1
+        found.update(fits)
+    assert len(found) == 15  # every shift
+
+
+def test_colours_stay_in_range_and_near():
+    x = _raw(200)
+    changed = _run("colour", x)
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    means = changed.mean(axis=(1, 2, 3)) - x.mean(axis=(1, 2, 3))
+    assert 0.05 < np.abs(means).max() < 0.11  # the brightness
+    spread = changed.std(axis=(1, 2, 3)) / x.std(axis=(1, 2, 3))
+    assert 0.6 < spread.min() < 0.9
+    assert 1.1 < spread.max() < 1.5
+
+
+def test_augmented_batches_are_a_function_of_seed_epoch_and_batch():
+    """A resumed run sees what an unbroken one saw; each epoch draws anew; a held-out share stays as it is."""
+    options = {"batch_size": 30, "augment": ["flip", "shift", "colour"], "seed": 3}
+    whole, n = data.stream("emoji:noto", **options)
+    later, _ = data.stream("emoji:noto", **options, first_epoch=1)
+    epochs = list(whole.take(2 * n).as_numpy_iterator())
+    for a, b in zip(epochs[n:], later.take(n).as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    plain = next(iter(data.stream("emoji:noto", batch_size=30, seed=3)[0])).numpy()
+    assert (np.abs(epochs[0] - plain).max(axis=(1, 2, 3)) > 0).all()  # the same order, other pixels
+    held, _ = data.stream("emoji:noto", **options, validation=0.1, is_validating=True)
+    same, _ = data.stream("emoji:noto", batch_size=30, seed=3, validation=0.1, is_validating=True)
+    np.testing.assert_array_equal(next(iter(held)), next(iter(same)))
+
+
+def test_what_is_not_shuffled_is_not_augmented():
+    a, b = (next(iter(data.load("emoji:noto", "test", augment=names))) for names in ((), ["flip", "colour"]))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"augment": ["flop"]}, "Received: 'flop'. Did you mean flip"),
+        ({"augment": ["flip", "flip"]}, "stands once"),
+        ({"augment": "flip"}, "must be a list of flip, shift, colour"),
+        ({"augment": ["flip"], "factors": True}, "give one of them"),
+    ],
+)
+def test_bad_augmentations_are_named(options, complaint):
+    with pytest.raises(ZooError, match=complaint):
+        data.load("people", "test", **options)

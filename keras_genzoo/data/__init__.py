@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.data import augment as augmenting
 from keras_genzoo.data import packed, pipeline
 from keras_genzoo.data.folder import PREFIX as FOLDER
 from keras_genzoo.data.folder import portable, root_of
@@ -25,7 +26,7 @@ from keras_genzoo.registry import Registry, resolve
 from keras_genzoo.typing import PathLike
 
 _HERE = "keras_genzoo.data"
-_ROOMS = ("bundled", "emoji", "folder", "held", "made", "packed", "people", "pipeline", "rendered", "tfds")
+_ROOMS = ("augment", "bundled", "emoji", "folder", "held", "made", "packed", "people", "pipeline", "rendered", "tfds")
 # A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`, and takes
 # `ground` where somebody asks for one. Images are uint8, or
 # float32 in [0, 1], `(n, H, W, C)`; labels are int64 `(n,)`, or None. A key that ends with ":" is the start of names.
@@ -74,6 +75,7 @@ def load(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    augment: Sequence[str] = (),
 ) -> tf.data.Dataset:
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
 
@@ -104,6 +106,8 @@ def load(
             the middle; "pad" scales it until it fits and pads with the ground; "stretch" scales each side on its own.
         ground: What is laid behind transparent pixels: "white", "black", or "drawn", a colour of each image's own that
             is the same in every run. None: white for emoji, black for a folder.
+        augment: Names of augmentations of shuffled images, "flip", "shift" and "colour", drawn anew every epoch; see
+            `augment`. Without shuffling the images stay as they are.
         factors: Whether batches are `(images, factors)`, what each image was made from, float32 `(batch, n)`; see
             `data.factors_of`.
 
@@ -120,6 +124,9 @@ def load(
         >>> tuple(next(iter(train)).shape)
         (64, 28, 28, 1)
     """
+    augment = augmenting.checked(augment)
+    if factors and augment:
+        raise ZooError("`augment` would change what the `factors` say of an image; give one of them")
     if labels and factors:
         raise ZooError("Images go with `labels` or with `factors`, not with both")
     images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground)
@@ -143,6 +150,7 @@ def load(
         shuffle=shuffle,
         seed=seed,
         drop_remainder=drop_remainder,
+        augment=augment if shuffle else (),
     )
     n = len(images)
     return batches.apply(
@@ -162,6 +170,7 @@ def stream(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    augment: Sequence[str] = (),
     n_held_out: int = 0,
     targets: Sequence[np.ndarray] | None = None,
     validation: float = 0.0,
@@ -175,7 +184,7 @@ def stream(
         name: Name of a data set; or names of several, whose batches come side by side, each in an order of its own. An
             epoch then has as many batches as the smallest set fills.
         batch_size: Number of images per batch, >= 1.
-        binarize, labels, seed, data_dir, image_shape, resize, ground: As in `load`.
+        binarize, labels, seed, data_dir, image_shape, resize, ground, augment: As in `load`.
         first_epoch: Epoch to begin with, >= 0.
         n_held_out: Number of images of each set that are left out, those of `held_out`, >= 0.
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
@@ -191,6 +200,9 @@ def stream(
     """
     if labels and targets is not None:
         raise ZooError("Images go with `labels` or with `targets`, not with both")
+    augment = augmenting.checked(augment)
+    if targets is not None and augment:
+        raise ZooError("`augment` would change what the targets say of an image; leave it out")
     names = (name,) if isinstance(name, str) else tuple(name)
     sets = []
     for i, part in enumerate(names):
@@ -220,6 +232,7 @@ def stream(
             seed=seed + i,
             drop_remainder=True,
             n_batches=fewest // batch_size,
+            augment=() if is_validating else augment,
         )
         for i, (images, rows) in enumerate(sets)
     ]

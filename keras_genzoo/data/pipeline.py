@@ -3,9 +3,12 @@
 The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.data import augment as augmenting
 from keras_genzoo.errors import ZooError
 
 
@@ -20,6 +23,7 @@ def batches(
     seed: int,
     drop_remainder: bool,
     n_batches: int | None = None,
+    augment: Sequence[str] = (),
 ) -> tf.data.Dataset:
     """Batches of images, or of images and targets, for each epoch of a dataset of epoch numbers.
 
@@ -34,6 +38,7 @@ def batches(
         seed: Seed of order and noise, >= 0.
         drop_remainder: Whether a last, smaller batch is left out.
         n_batches: Number of batches per epoch; None: all.
+        augment: Names of augmentations, see `augment.AUGMENTATIONS`.
 
     Returns:
         A dataset of float32 `(batch, H, W, C)` in [0, 1]; with targets, of pairs.
@@ -47,6 +52,7 @@ def batches(
     n_batches = n_batches or (n // batch_size if drop_remainder else -(-n // batch_size))
     pixels = tf.constant(images)
     labels = None if targets is None else tf.constant(targets)
+    augmented = augmenting.of(augment)
     random = tf.random.experimental  # pyright: ignore[reportAttributeAccessIssue]  # TensorFlow's types lack it
 
     def indices_of_epoch(epoch):
@@ -65,6 +71,8 @@ def batches(
         x = tf.gather(pixels, indices)
         if x.dtype == tf.uint8:
             x = tf.cast(x, "float32") / 255
+        if augment:
+            x = augmented(x, random.stateless_fold_in(noise_seed, 1))
         if binarize:
             x = tf.cast(tf.random.stateless_uniform(tf.shape(x), noise_seed) < x, "float32")
         if drop_remainder:

@@ -15,6 +15,7 @@ from keras_genzoo.typing import Spec, Tensor
 # The numbers of the authors' code.
 _MOST_BRIGHTNESS = 0.5  # in intensity
 _CONTRASTS = (0.5, 1.5)  # least and greatest factor
+_SATURATIONS = (0.0, 2.0)  # least and greatest factor
 _SIDE_PER_SHIFT = 8  # a side of the image over the greatest shift along it
 _SIDE_PER_CUT = 2  # a side of the image over that of the square
 
@@ -97,7 +98,45 @@ def cutout(x: Tensor, *, seed: keras.random.SeedGenerator) -> Tensor:
     return ops.where(square, 0.0, x)
 
 
-AUGMENTATIONS = {"brightness": brightness, "contrast": contrast, "translation": translation, "cutout": cutout}
+def saturation(x: Tensor, *, seed: keras.random.SeedGenerator) -> Tensor:
+    """Scales each pixel's distance from its grey by a factor of 0 to 2 (DiffAugment).
+
+    Args:
+        x: Images, `(batch, H, W, C)` float32; grey ones stay as they are.
+        seed: Generator of the draws.
+
+    Returns:
+        Images of x's shape, not clipped.
+    """
+    factor = random.uniform((ops.shape(x)[0], 1, 1, 1), *_SATURATIONS, dtype="float32", seed=seed)
+    grey = ops.mean(x, axis=3, keepdims=True)
+    return grey + factor * (x - grey)
+
+
+def flip(x: Tensor, *, seed: keras.random.SeedGenerator) -> Tensor:
+    """Mirrors every other image, left to right, on average.
+
+    G may then make mirrored images: D cannot tell them (Karras et al. 2020, ADA, section 2.2).
+
+    Args:
+        x: Images, `(batch, H, W, C)` float32.
+        seed: Generator of the draws.
+
+    Returns:
+        Images of x's shape.
+    """
+    heads = random.uniform((ops.shape(x)[0], 1, 1, 1), dtype="float32", seed=seed) < 0.5
+    return ops.where(heads, ops.flip(x, axis=2), x)
+
+
+AUGMENTATIONS = {
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+    "translation": translation,
+    "cutout": cutout,
+    "flip": flip,
+}
 
 
 def build(specs: Sequence[Spec]) -> Callable:
