@@ -132,7 +132,7 @@ def samples(
     columns = None
     if mixture is not None:
         pixels = zoo.arrays(model, "train", data_dir=data_dir)[0]
-        images = data.as_seen(pixels, binarize=preset.data.binarize)
+        images = data.as_seen(data.rows.in_memory(pixels), binarize=preset.data.binarize)
         with working("Fitting the mixture", verbose=verbose):
             sampler = samplers.fit_mixture(model, images, n_components=mixture, seed=seed)
         pictures = sampler.sample(n, seed=seed)

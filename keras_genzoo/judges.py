@@ -1,7 +1,8 @@
 """Judges: networks whose features, and labels where they have any, measure samples of a data set.
 
-MNIST and Fashion-MNIST have classifiers of the zoo. Of other images a user may give a network; without one, features
-are principal components of the pixels, and every protocol says so.
+MNIST and Fashion-MNIST have classifiers of the zoo. Pictures in colour have one, too, which knows emoji and what
+rendered people were made from; images of other sizes are brought to its 64 pixels. Of other images a user may give a
+network; without one, features are principal components of the pixels, and every protocol says so.
 """
 
 import hashlib
@@ -16,15 +17,19 @@ from keras_genzoo.data import made
 from keras_genzoo.errors import ZooError, reason
 from keras_genzoo.typing import PathLike
 
-JUDGES = {"mnist": "classifier_mnist", "fashion_mnist": "classifier_fashion_mnist"}  # preset of each data set's judge
+GREY = {"mnist": "classifier_mnist", "fashion_mnist": "classifier_fashion_mnist"}  # preset of each data set's judge
+COLOUR = "classifier_pictures"  # preset of the judge of pictures in colour
+_OF_COLOUR = ("pictures", "people", "emoji")  # data sets that it was trained on, "emoji:..." among them
 _COUNTED = (*made.MIXTURES, made.STACKED_MNIST)  # data sets whose modes are counted instead
+PIXELS = "pixels"  # judge that is no network
+_LEAST_SIDE = 32  # pixels of an image's side that the judge of colour can use
 _MOST_COMPONENTS = 64  # principal components of pixels
 _AT_ONCE = 256  # images per call of a user's network
 
 
 def knows(name: str) -> bool:
     """Whether a data set has a judge of the zoo."""
-    return name in JUDGES
+    return name in GREY or name.partition(":")[0] in _OF_COLOUR
 
 
 def counts(name: str) -> bool:
@@ -34,7 +39,7 @@ def counts(name: str) -> bool:
 
 def load(name: str) -> Any:
     """The judge of a data set, in float32."""
-    return zoo.load(JUDGES[name], dtype="float32")
+    return zoo.load(GREY.get(name, COLOUR), dtype="float32")
 
 
 def signature(judge: Any) -> str:
@@ -62,17 +67,20 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
 
     Args:
         judge: A user's judge: a `keras.Model` from images to features, the path of a `.keras` file or a SavedModel
-            folder, or the name or path of a preset that classifies. None: the zoo's, or else components of pixels.
+            folder, the name or path of a preset that classifies, or "pixels", their principal components. None: the
+            zoo's, or else components of pixels.
         data_name: Name of the data set.
         real: Real images, `(n, H, W, C)` in [0, 1].
 
     Raises:
         ZooError: The judge does not take such images, or gives no features.
     """
-    if judge is None and knows(data_name):
+    if judge is None and (knows(data_name) or is_colour(real)):
         model = load(data_name)
-        return Features(model.preset.name, f"features of {signature(model)}, not Inception-FID", model.classify)
-    if judge is None:
+        side = "" if real.shape[1:] == model.image_shape else f" at {model.image_shape[0]} pixels"
+        judged_by = f"features of {signature(model)}{side}, not Inception-FID"
+        return Features(model.preset.name, judged_by, lambda images: model.classify(_resized(images, model)))
+    if judge is None or judge == PIXELS:
         return _components(real)
     name, model = _opened(judge)
     if hasattr(model, "classify"):  # a classifier of the zoo
@@ -92,6 +100,23 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
     return Features(name, judged_by, classify)
 
 
+def is_colour(images: np.ndarray) -> bool:
+    """Whether the judge of colour takes images: three channels, and sides of which it sees something."""
+    return images.shape[3] == 3 and min(images.shape[1:3]) >= _LEAST_SIDE
+
+
+def _resized(images, model):
+    """Images at the judge's sides, each side scaled on its own."""
+    size = model.image_shape[:2]
+    if images.shape[1:3] == size:
+        return images
+    parts = [
+        engine.array(keras.ops.image.resize(images[i : i + _AT_ONCE], size, antialias=True))
+        for i in range(0, len(images), _AT_ONCE)
+    ]
+    return np.clip(np.concatenate(parts), 0, 1)
+
+
 def _components(real):
     flat = real.reshape(len(real), -1)
     n = min(_MOST_COMPONENTS, len(flat) - 1, flat.shape[1])
@@ -103,7 +128,7 @@ def _components(real):
         return {"features": (images.reshape(len(images), -1) - mean) @ basis}
 
     judged_by = f"pixels: {n} principal components of the test images, no network's features"
-    return Features("pixels", judged_by, classify)
+    return Features(PIXELS, judged_by, classify)
 
 
 def _opened(judge: Any) -> tuple[str, Any]:

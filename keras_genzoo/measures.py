@@ -38,12 +38,12 @@ def reconstruction(model: Any, test: Test) -> list[dict]:
         test.row("squared_error", squared_error.mean(), "per image", "sum over dimensions of (x - r)^2, x in [0, 1]"),
         test.row("psnr", metrics.psnr(images, reconstructions).mean(), "dB", "mean over images"),
     ]
-    if not judges.knows(test.preset.data.name) and min(images.shape[1:3]) >= _LEAST_SSIM_SIDE:
+    if test.preset.data.name not in judges.GREY and min(images.shape[1:3]) >= _LEAST_SSIM_SIDE:
         rows.append(test.row("ssim", _ssim(images, reconstructions), "", "mean over images, windows of 11 pixels"))
     pixels = test.train_arrays(model, "pca_squared_error")[0]
     if pixels is None:
         return rows
-    train, d = data.to_unit(pixels), model.latent_dim
+    train, d = data.to_unit(data.rows.in_memory(pixels)), model.latent_dim
     if d < train[0].size:  # else PCA has no error
         value = metrics.pca_squared_error(train, images, n_components=d)
         protocol = f"PCA with {d} components fitted on the training images: the linear code of that size"
@@ -221,6 +221,25 @@ class Judged:
             *self.classes(),
         ]
 
+    def pixel_rows(self) -> list[dict]:
+        """Distances by components of pixels, beside those by the judge of colour for images that it was not trained on.
+
+        Returns:
+            Rows of metrics.json; none where the data set has a judge of its own, or the user has given one.
+        """
+        if self.judge.name != judges.COLOUR or judges.knows(self.test.preset.data.name) or self.test.judge is not None:
+            return []
+        pixels = judges.features(judges.PIXELS, self.test.preset.data.name, data.to_unit(self.test.pixels))
+        real = pixels.classify(data.to_unit(self.test.pixels))["features"]
+        fake = pixels.classify(self.model.sample(self.n, seed=self.seed))["features"]
+        if not self.test.has(_LEAST_SPREAD, "pixel_frechet_distance and pixel_kernel_distance"):
+            return []
+        protocol = f"{pixels.judged_by}; {self.n} samples vs {len(real)} test images"
+        return [
+            self.test.row(f"pixel_{metric}", getattr(metrics, metric)(real, fake), "", protocol, n=self.n)
+            for metric in ("frechet_distance", "kernel_distance")
+        ]
+
     def classes(self) -> list[dict]:
         """Classes of the samples by the judge; for a conditional model also how often they are the requested ones."""
         test, n, name = self.test, self.n, self.judge.name
@@ -269,7 +288,10 @@ def samples(model: Any, test: Test) -> list[dict]:
     Returns:
         Rows of metrics.json; none of a data set whose modes are counted.
     """
-    return Judged(model, test).rows() if are_judged(test) else []
+    if not are_judged(test):
+        return []
+    judged = Judged(model, test)
+    return [*judged.rows(), *judged.pixel_rows()]
 
 
 def are_judged(test: Test) -> bool:

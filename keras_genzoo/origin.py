@@ -41,10 +41,12 @@ def device() -> str:
 
 
 def data_hash(*arrays: np.ndarray | None) -> str:
-    """SHA-256 over the shapes and bytes of arrays, those that are None left out."""
+    """SHA-256 over the shapes and bytes of arrays, those that are None left out; of files, over names and sizes."""
     digest = hashlib.sha256()
     for array in arrays:
-        if array is not None:
+        if getattr(array, "identity", None):  # of files, which are not read for it
+            digest.update(f"{array.shape} {array.identity}".encode())
+        elif array is not None:
             digest.update(f"{array.shape} {array.dtype} ".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -80,6 +80,7 @@ class DataConfig(Section):
     labels: bool = False
     resize: Literal["crop", "pad", "stretch"] = "crop"  # way in which a folder's images take the model's shape
     augment: list[Literal["flip", "shift", "colour"]] = []  # of the images that are trained on, see `data.augment`
+    cache: Literal["memory", "disk", "none"] | None = None  # place of a folder's pixels, see `data.load`
     ground: Literal["white", "black", "drawn"] | None = None  # behind transparent pixels; None: the data set's own
 
 

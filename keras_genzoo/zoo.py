@@ -633,6 +633,7 @@ def arrays(
         image_shape=model.image_shape,
         resize=config.resize,
         ground=config.ground,
+        cache=config.cache,
     )
 
 

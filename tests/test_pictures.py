@@ -138,7 +138,7 @@ def test_people_come_with_their_factors():
 
 
 def test_factors_are_refused_where_none_are_known():
-    with pytest.raises(ZooError, match="The factors of mnist are not known; those of people are"):
+    with pytest.raises(ZooError, match="The factors of mnist are not known; those of people, pictures are"):
         data.load("mnist", "test", factors=True)
     with pytest.raises(ZooError, match="`labels` or with `factors`, not with both"):
         data.load("people", "test", factors=True, labels=True)

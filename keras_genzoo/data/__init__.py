@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.data import augment as augmenting
-from keras_genzoo.data import packed, pipeline
+from keras_genzoo.data import packed, pipeline, rows
 from keras_genzoo.data.folder import PREFIX as FOLDER
 from keras_genzoo.data.folder import portable, root_of
 from keras_genzoo.data.held import PREFIX as HELD
@@ -26,10 +26,24 @@ from keras_genzoo.registry import Registry, resolve
 from keras_genzoo.typing import PathLike
 
 _HERE = "keras_genzoo.data"
-_ROOMS = ("augment", "bundled", "emoji", "folder", "held", "made", "packed", "people", "pipeline", "rendered", "tfds")
+_ROOMS = (
+    "augment",
+    "bundled",
+    "emoji",
+    "folder",
+    "held",
+    "made",
+    "packed",
+    "people",
+    "pictures",
+    "pipeline",
+    "rendered",
+    "rows",
+    "tfds",
+)
 # A source is a function `(name, split, *, data_dir, image_shape, resize) -> (images, labels)`, and takes
-# `ground` where somebody asks for one. Images are uint8, or
-# float32 in [0, 1], `(n, H, W, C)`; labels are int64 `(n,)`, or None. A key that ends with ":" is the start of names.
+# `ground` or `cache` where somebody asks for one. Images are uint8, or float32 in [0, 1], `(n, H, W, C)`; labels are
+# int64 `(n,)`, or None. A key that ends with ":" is the start of names.
 SOURCES = Registry(
     "data set",
     {
@@ -39,6 +53,7 @@ SOURCES = Registry(
         "grid2d": f"{_HERE}.made:mixture",
         "stacked_mnist": f"{_HERE}.made:stacked_mnist",
         "people": f"{_HERE}.people:arrays",
+        "pictures": f"{_HERE}.pictures:arrays",
         "emoji": f"{_HERE}.emoji:arrays",
         "emoji:": f"{_HERE}.emoji:arrays",
         "rendered_faces_a": f"{_HERE}.rendered:arrays",
@@ -51,7 +66,10 @@ SOURCES = Registry(
 )
 
 
-_FACTORS = {"people": f"{_HERE}.people:factors"}  # data set -> function of what its images were made from
+_FACTORS = {
+    "people": f"{_HERE}.people:factors",
+    "pictures": f"{_HERE}.pictures:factors",
+}  # data set -> function of what its images were made from
 
 
 def __getattr__(name: str) -> Any:
@@ -75,6 +93,7 @@ def load(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
     augment: Sequence[str] = (),
 ) -> tf.data.Dataset:
     """A `tf.data.Dataset` of image batches, ready for `fit`; it may be iterated any number of times.
@@ -83,10 +102,11 @@ def load(
         name: Name of the data set: "mnist" (bundled); "ring2d", "grid2d" or "stacked_mnist" (see `made`); "people",
             64 x 64 pixels in colour of people who do not exist, of whom 500 test images are bundled; "emoji", 1,852
             emoji in three styles, or some of them as "emoji:noto", "emoji:twemoji", "emoji:noto+twemoji" (both
-            bundled), "emoji:fluent"; "rendered_faces_a" or "rendered_faces_b", two people who do not exist, of whom 20
-            test pairs are bundled; an image data set of TFDS, such as "fashion_mnist" or "binarized_mnist" (the static
-            binarisation of Larochelle & Murray); "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and
-            channels; or a source of another package, see `SOURCES`.
+            bundled), "emoji:fluent"; "pictures", these and the people together; "rendered_faces_a" or
+            "rendered_faces_b", two people who do not exist, of whom 20 test pairs are bundled; an image data set of
+            TFDS, such as "fashion_mnist" or "binarized_mnist" (the static binarisation of Larochelle & Murray);
+            "folder:PATH", every PNG, JPEG and WebP below PATH, of any size and channels; or a source of another
+            package, see `SOURCES`.
         split: "train", "test", or another split of the data set. A folder's splits are its subfolders `train/`,
             `test/` and `val/`, under these names or such as `Training` and `validation`; `val/` is "test", too, where
             there is no `test/`. Else about a tenth of its files, chosen by their names alone, is "test".
@@ -106,6 +126,9 @@ def load(
             the middle; "pad" scales it until it fits and pads with the ground; "stretch" scales each side on its own.
         ground: What is laid behind transparent pixels: "white", "black", or "drawn", a colour of each image's own that
             is the same in every run. None: white for emoji, black for a folder.
+        cache: Place of the pixels of a folder: "memory"; "disk", a file of resized pixels in the user's cache; or
+            "none", in which case they are decoded whenever they are needed, by all cores. None: memory up to half a
+            gigabyte, else "none". Order and pixels are the same in each.
         augment: Names of augmentations of shuffled images, "flip", "shift" and "colour", drawn anew every epoch; see
             `augment`. Without shuffling the images stay as they are.
         factors: Whether batches are `(images, factors)`, what each image was made from, float32 `(batch, n)`; see
@@ -129,7 +152,7 @@ def load(
         raise ZooError("`augment` would change what the `factors` say of an image; give one of them")
     if labels and factors:
         raise ZooError("Images go with `labels` or with `factors`, not with both")
-    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground)
+    images, targets = _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground, cache)
     if factors:
         targets = factors_of(name, split, data_dir=data_dir)[0]
     shuffle = split == "train" if shuffle is None else shuffle
@@ -170,6 +193,7 @@ def stream(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
     augment: Sequence[str] = (),
     n_held_out: int = 0,
     targets: Sequence[np.ndarray] | None = None,
@@ -184,7 +208,7 @@ def stream(
         name: Name of a data set; or names of several, whose batches come side by side, each in an order of its own. An
             epoch then has as many batches as the smallest set fills.
         batch_size: Number of images per batch, >= 1.
-        binarize, labels, seed, data_dir, image_shape, resize, ground, augment: As in `load`.
+        binarize, labels, seed, data_dir, image_shape, resize, ground, cache, augment: As in `load`.
         first_epoch: Epoch to begin with, >= 0.
         n_held_out: Number of images of each set that are left out, those of `held_out`, >= 0.
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
@@ -205,18 +229,20 @@ def stream(
         raise ZooError("`augment` would change what the targets say of an image; leave it out")
     names = (name,) if isinstance(name, str) else tuple(name)
     sets = []
-    for i, part in enumerate(names):
-        images, classes = _checked_arrays(part, "train", binarize, labels, seed, data_dir, image_shape, resize, ground)
-        rows = targets[i] if targets is not None else classes if labels else None
+    for i, one in enumerate(names):
+        images, classes = _checked_arrays(
+            one, "train", binarize, labels, seed, data_dir, image_shape, resize, ground, cache
+        )
+        beside = targets[i] if targets is not None else classes if labels else None
         if n_held_out:
             if n_held_out >= len(images):
-                raise ZooError(f"{n_held_out} images are to be held out, and {part} has {len(images)}")
+                raise ZooError(f"{n_held_out} images are to be held out, and {one} has {len(images)}")
             remaining = np.delete(np.arange(len(images)), held_out(len(images), n_held_out, labels=classes, seed=seed))
-            images, rows = images[remaining], None if rows is None else rows[remaining]
+            images, beside = rows.part(images, remaining), None if beside is None else beside[remaining]
         if validation:
             chosen = split_rows(len(images), validation, seed=seed + i)[int(is_validating)]
-            images, rows = images[chosen], None if rows is None else rows[chosen]
-        sets.append((images, rows))
+            images, beside = rows.part(images, chosen), None if beside is None else beside[chosen]
+        sets.append((images, beside))
     fewest = min(len(images) for images, _ in sets)
     batch_size = min(batch_size, fewest)
     if is_validating:
@@ -224,7 +250,7 @@ def stream(
     streams = [
         pipeline.batches(
             images,
-            rows,
+            beside,
             tf.data.Dataset.counter(start=first_epoch),
             batch_size=batch_size,
             binarize=binarize,
@@ -234,7 +260,7 @@ def stream(
             n_batches=fewest // batch_size,
             augment=() if is_validating else augment,
         )
-        for i, (images, rows) in enumerate(sets)
+        for i, (images, beside) in enumerate(sets)
     ]
     return streams[0] if isinstance(name, str) else tf.data.Dataset.zip(tuple(streams)), fewest // batch_size
 
@@ -247,14 +273,16 @@ def arrays(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A split in memory.
 
     Args:
-        name, split, data_dir, image_shape, resize, ground: As in `load`.
+        name, split, data_dir, image_shape, resize, ground, cache: As in `load`.
 
     Returns:
-        `(images, labels)`: uint8 `(n, H, W, C)`, or float32 in [0, 1] for points; int64 `(n,)`, or None where the set
+        `(images, labels)`: uint8 `(n, H, W, C)`, or float32 in [0, 1] for points, or `rows.Rows` of a folder that is
+        not in memory; int64 `(n,)`, or None where the set
         has no labels. The labels of a folder are its subfolders in the order of their names, if each image is in one.
 
     Raises:
@@ -264,7 +292,9 @@ def arrays(
     source = _source(str(name))
     if ground not in (None, *packed.GROUNDS):
         raise ZooError(f"`ground` must be one of {', '.join(packed.GROUNDS)}, or None. Received: {ground!r}")
-    asked: dict[str, Any] = {} if ground is None else {"ground": ground}
+    if cache not in (None, *rows.CACHES):
+        raise ZooError(f"`cache` must be one of {', '.join(rows.CACHES)}, or None. Received: {cache!r}")
+    asked = {key: value for key, value in (("ground", ground), ("cache", cache)) if value is not None}
     images, labels = source(
         str(name), split, data_dir=data_directory(data_dir), image_shape=image_shape, resize=resize, **asked
     )
@@ -278,7 +308,7 @@ def factors_of(name: str, split: str, *, data_dir: PathLike | None = None) -> tu
     """What the images of a split were made from, where that is known.
 
     Args:
-        name: Name of a data set; "people" has factors.
+        name: Name of a data set; "people" has factors, and the people of "pictures".
         split, data_dir: As in `load`.
 
     Returns:
@@ -325,11 +355,12 @@ def summary(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
 ) -> str:
     """One line about a data set before a training: its numbers of images and classes.
 
     Args:
-        name, data_dir, image_shape, resize, ground: As in `load`.
+        name, data_dir, image_shape, resize, ground, cache: As in `load`.
 
     Returns:
         Text such as "mnist: 60,000 images to train with, 10 classes".
@@ -341,8 +372,10 @@ def summary(
     if name.startswith(FOLDER):
         from keras_genzoo.data import folder
 
-        return folder.summary(name, image_shape=image_shape, resize=resize, ground=ground)
-    images, labels = arrays(name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground)
+        return folder.summary(name, image_shape=image_shape, resize=resize, ground=ground, cache=cache)
+    images, labels = arrays(
+        name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground, cache=cache
+    )
     classes = "no classes" if labels is None else f"{len(np.unique(labels)):,} classes"
     return f"{visible(name)}: {len(images):,} images to train with, {classes}"
 
@@ -354,11 +387,12 @@ def class_names(
     image_shape: tuple[int, int, int] | None = None,
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
 ) -> list[str] | None:
     """The names of a data set's classes, in the order of their labels.
 
     Args:
-        name, data_dir, image_shape, resize, ground: As in `load`.
+        name, data_dir, image_shape, resize, ground, cache: As in `load`.
 
     Returns:
         The names of a folder's classes, the emoji's, and those that TensorFlow Datasets knows; None of any other data
@@ -370,11 +404,15 @@ def class_names(
     if name.startswith(FOLDER):
         from keras_genzoo.data import folder
 
-        return folder.class_names(name, image_shape=image_shape, resize=resize, ground=ground)
+        return folder.class_names(name, image_shape=image_shape, resize=resize, ground=ground, cache=cache)
     if name == "emoji" or name.startswith("emoji:"):
         from keras_genzoo.data import emoji
 
         return emoji.class_names()
+    if name == "pictures":
+        from keras_genzoo.data import pictures
+
+        return pictures.class_names()
     if name in SOURCES or any(key.endswith(":") and name.startswith(key) for key in SOURCES):
         return None
     from keras_genzoo.data import tfds
@@ -471,6 +509,7 @@ def as_seen(pixels: np.ndarray, *, binarize: str | None, seed: int = 0) -> np.nd
 
 def to_unit(images: np.ndarray) -> np.ndarray:
     """Images of `arrays` as float32 in [0, 1]; those that are not uint8 have this form already."""
+    images = np.asarray(images)  # of files, too, where memory holds them
     return images.astype("float32") / 255 if images.dtype == "uint8" else images
 
 
@@ -490,13 +529,15 @@ def _source(name):
     return tfds.arrays
 
 
-def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground):
+def _checked_arrays(name, split, binarize, labels, seed, data_dir, image_shape, resize, ground, cache):
     """`arrays`, after a check of the arguments that do not go into it."""
     if binarize not in (None, "dynamic"):
         raise ZooError(f"`binarize` must be None or 'dynamic'. Received: {binarize!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ZooError(f"`seed` must be an integer >= 0. Received: {seed!r}")
-    images, targets = arrays(name, split, data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground)
+    images, targets = arrays(
+        name, split, data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground, cache=cache
+    )
     if labels and targets is None:
         hint = "; they are its subfolders, where there are two and every image is in one" * name.startswith(FOLDER)
         raise ZooError(f"{name} has no labels{hint}. Received: labels=True")

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_genzoo.data import rows
 from keras_genzoo.errors import MissingDataError, ZooError, visible
+from keras_genzoo.files import cache as cache_folder
 
 PREFIX = "folder:"  # start of the names of folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -45,18 +47,29 @@ class _Decoded(NamedTuple):
     """The decoded images of a split.
 
     Attributes:
-        images: uint8 `(n, H, W, C)`.
+        images: uint8 `(n, H, W, C)`, or `rows.Rows` of them.
         files: Path of the file of each image.
         broken: `[(path, error)]` of the files that cannot be read.
+        n_magnified: Number of images that are smaller than the shape.
+        n_animated: Number of images of several frames, of which the first is taken.
     """
 
-    images: np.ndarray
+    images: Any
     files: list[str]
     broken: list[tuple[str, str]]
+    n_magnified: int
+    n_animated: int
 
 
 def arrays(
-    name: str, split: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None, **_: Any
+    name: str,
+    split: str,
+    *,
+    image_shape: tuple[int, int, int] | None,
+    resize: str,
+    ground: str | None = None,
+    cache: str | None = None,
+    **_: Any,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of a folder and their classes.
 
@@ -66,16 +79,17 @@ def arrays(
         image_shape: Shape to which images are fitted, `(H, W, C)` with 1 or 3 channels.
         resize: One of `RESIZES`, see `data.load`.
         ground: What is laid behind transparent pixels, see `data.load`; None: black.
+        cache: Place of the pixels, see `data.load`.
 
     Returns:
-        `(images, labels)`: uint8 `(n, H, W, C)`; int64 `(n,)`, or None where an image is in no subfolder, or there is
-        one subfolder only.
+        `(images, labels)`: uint8 `(n, H, W, C)`, or `rows.Rows` of them; int64 `(n,)`, or None where an image is in no
+        subfolder, or there is one subfolder only.
 
     Raises:
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    folder, decoded = _read(name, split, image_shape, resize, ground)
+    folder, decoded = _read(name, split, image_shape, resize, ground, cache)
     classes, strays = _classes(folder, decoded)
     if strays or len(classes) < 2:
         return decoded.images, None
@@ -84,12 +98,18 @@ def arrays(
 
 
 def summary(
-    name: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None, **_: Any
+    name: str,
+    *,
+    image_shape: tuple[int, int, int] | None,
+    resize: str,
+    ground: str | None = None,
+    cache: str | None = None,
+    **_: Any,
 ) -> str:
     """One line about a folder before a training: the images of each split, and the classes by name.
 
     Args:
-        name, image_shape, resize, ground: As in `arrays`.
+        name, image_shape, resize, ground, cache: As in `arrays`.
 
     Returns:
         Text such as "folder:photos: 357 images to train with, 41 to test with, 2 classes (cats, dogs)".
@@ -98,7 +118,7 @@ def summary(
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    folder, decoded = _read(name, "train", image_shape, resize, ground)
+    folder, decoded = _read(name, "train", image_shape, resize, ground, cache)
     classes, strays = _classes(folder, decoded)
     parts = [f"{len(decoded.files):,} images {_FOR['train']}"]
     parts += [f"{len(files):,} {_FOR[split]}" for split, files in folder.splits.items() if split != "train"]
@@ -109,29 +129,50 @@ def summary(
     else:
         listed = ", ".join(classes[:_N_LISTED]) + (", ..." if len(classes) > _N_LISTED else "")
         parts.append(f"{len(classes)} classes ({listed})")
+    if decoded.n_magnified:
+        height, width, _ = image_shape or ()
+        parts.append(f"{decoded.n_magnified:,} smaller than {height} x {width} pixels, which are magnified")
+    if decoded.n_animated:
+        parts.append(f"{decoded.n_animated:,} animated, of which the first frame is taken")
+    if isinstance(decoded.images, rows.DiskRows):
+        parts.append(f"pixels kept in {decoded.images.path}")
+    elif isinstance(decoded.images, rows.Rows):
+        parts.append("decoded as they are needed")
     return visible(f"{name}: {', '.join(parts)}")
 
 
 def class_names(
-    name: str, *, image_shape: tuple[int, int, int] | None, resize: str, ground: str | None = None
+    name: str,
+    *,
+    image_shape: tuple[int, int, int] | None,
+    resize: str,
+    ground: str | None = None,
+    cache: str | None = None,
 ) -> list[str] | None:
     """The names of a folder's classes, in the order of their labels; None where its images have none.
 
     Args:
-        name, image_shape, resize, ground: As in `arrays`.
+        name, image_shape, resize, ground, cache: As in `arrays`.
     """
-    folder, decoded = _read(name, "train", image_shape, resize, ground)
+    folder, decoded = _read(name, "train", image_shape, resize, ground, cache)
     classes, strays = _classes(folder, decoded)
     return None if strays or len(classes) < 2 else classes
 
 
 def readable_files(
-    name: str, split: str, *, image_shape: tuple[int, int, int], resize: str, ground: str | None = None, **_: Any
+    name: str,
+    split: str,
+    *,
+    image_shape: tuple[int, int, int],
+    resize: str,
+    ground: str | None = None,
+    cache: str | None = None,
+    **_: Any,
 ) -> list[Path]:
     """The file of each image of `arrays`, in their order.
 
     Args:
-        name, split, image_shape, resize, ground: As in `arrays`.
+        name, split, image_shape, resize, ground, cache: As in `arrays`.
 
     Returns:
         The paths.
@@ -140,7 +181,7 @@ def readable_files(
         ZooError: A bad argument, or no readable image.
         MissingDataError: No such folder.
     """
-    return [Path(file) for file in _read(name, split, image_shape, resize, ground)[1].files]
+    return [Path(file) for file in _read(name, split, image_shape, resize, ground, cache)[1].files]
 
 
 def opened(file: Any) -> Any:
@@ -246,6 +287,7 @@ def fitted(
     from PIL import Image, ImageOps
 
     height, width, channels = image_shape
+    _draft(image, max(height, width))
     image = upright(image, "L" if channels == 1 else "RGB", colour=colour)
     size, method = (width, height), Image.Resampling.LANCZOS
     if resize == "crop":
@@ -255,6 +297,13 @@ def fitted(
     else:
         image = image.resize(size, method)
     return np.asarray(image, "uint8").reshape(image_shape)
+
+
+def _draft(image, side):
+    """Lets a JPEG that is far larger than needed be decoded at a half, a quarter or an eighth, twice as large yet."""
+    if image.format == "JPEG" and min(image.size) >= 4 * side:
+        scale = 2 * side / min(image.size)
+        image.draft(None, (round(image.width * scale), round(image.height * scale)))
 
 
 def _colour(ground, file):
@@ -319,7 +368,7 @@ def portable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _read(name, split, image_shape, resize, ground):
+def _read(name, split, image_shape, resize, ground, cache):
     """Reads one split: `(folder, decoded)`, the `_Folder` of all files and the `_Decoded` images of the split."""
     if image_shape is None:
         raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
@@ -337,7 +386,7 @@ def _read(name, split, image_shape, resize, ground):
     if _SPLIT_OF[split.lower()] not in folder.splits:
         raise ZooError(f"{name} has the splits {', '.join(folder.splits)}. Received: {split!r}")
     split = _SPLIT_OF[split.lower()]
-    decoded = _decoded(tuple(folder.splits[split]), tuple(image_shape), resize, ground)
+    decoded = _decoded(tuple(folder.splits[split]), tuple(image_shape), resize, ground, cache)
     skipped = [*folder.skipped, *decoded.broken]
     if skipped:
         lines = "\n".join(f"  {visible(file)}: {visible(reason)}" for file, reason in skipped)
@@ -509,15 +558,47 @@ def _is_readable(stamp):
 
 
 @functools.lru_cache(maxsize=4)  # two people, two splits
-def _decoded(stamps, image_shape, resize, ground):
+def _decoded(stamps, image_shape, resize, ground, cache):
     """The `_Decoded` images of files with their stamps: a file that changed is read again."""
-    images, files, broken = [], [], []
-    for file, *_ in stamps:
+    files = [file for file, *_ in stamps]
+    reasons, magnified, animated = {}, set(), set()
+
+    def look(file, image):
+        if image.width < image_shape[1] or image.height < image_shape[0]:
+            magnified.add(file)
+        if getattr(image, "n_frames", 1) > 1:
+            animated.add(file)
+
+    def decode(file):
+        with opened(file) as image:
+            look(file, image)
+            return fitted(image, image_shape, resize, colour=_colour(ground, file))
+
+    def first_look(file):
+        with opened(file) as image:
+            look(file, image)
+
+    def tried(function, file):
         try:
-            with opened(file) as image:
-                images.append(fitted(image, image_shape, resize, colour=_colour(ground, file)))
-            files.append(file)
+            return function(file)
         except Exception as error:  # a damaged file makes Pillow raise many kinds, and the others are fine
             reason = getattr(error, "strerror", None) or str(error)
-            broken.append((file, " ".join(reason.split()) or type(error).__name__))
-    return _Decoded(np.stack(images) if images else np.zeros((0, *image_shape), "uint8"), files, broken)
+            reasons[file] = " ".join(reason.split()) or type(error).__name__
+            return None
+
+    n_bytes = len(files) * int(np.prod(image_shape, dtype="int64"))
+    if (cache or ("memory" if n_bytes <= rows.MOST_IN_MEMORY else "none")) == "memory":
+        images, numbers = rows.filled(len(files), image_shape, lambda i: tried(decode, files[i]))
+        files = [files[i] for i in numbers]
+    else:
+        for file in files:
+            tried(first_look, file)
+        stamps = [stamp for stamp in stamps if stamp[0] not in reasons]
+        files = [file for file, *_ in stamps]
+        identity = hashlib.sha256(repr([(os.path.basename(file), size) for file, _, _, size in stamps]).encode())
+        images = rows.FileRows(files, image_shape, decode, identity.hexdigest())
+        if cache == "disk":
+            digest = hashlib.sha256(repr((stamps, image_shape, resize, ground)).encode()).hexdigest()[:24]
+            images = rows.written(images, cache_folder() / "pixels" / f"{digest}.u8")
+    broken = sorted(reasons.items(), key=lambda item: os.fsencode(item[0]))
+    return _Decoded(images, files, broken, len(magnified), len(animated))

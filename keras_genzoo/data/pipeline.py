@@ -1,9 +1,11 @@
 """Arrays -> `tf.data` of batches. Order and noise are functions of (seed, epoch, batch), so that a run can go on.
 
-The pixels stay uint8 in memory; shuffling, casting and binarising happen per batch, on the way.
+The pixels stay uint8 where they are, in memory or in files. Shuffling, casting and binarising happen per batch, on the
+way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,9 +13,11 @@ import tensorflow as tf
 from keras_genzoo.data import augment as augmenting
 from keras_genzoo.errors import ZooError
 
+_MOST_COPIED = 64 * 2**20  # bytes of images of which TensorFlow has a copy, which it gathers from without Python
+
 
 def batches(
-    images: np.ndarray,
+    images: Any,
     targets: np.ndarray | None,
     epochs: tf.data.Dataset,
     *,
@@ -28,7 +32,7 @@ def batches(
     """Batches of images, or of images and targets, for each epoch of a dataset of epoch numbers.
 
     Args:
-        images: Images, `(n, H, W, C)`, uint8 or float32 in [0, 1].
+        images: Images, `(n, H, W, C)`, uint8 or float32 in [0, 1]; or `rows.Rows`.
         targets: Rows beside the images, `(n, ...)`; None: images alone.
         epochs: Dataset of int64 scalars.
         batch_size: Number of images per batch, in 1..n where `drop_remainder`.
@@ -50,7 +54,7 @@ def batches(
     if not isinstance(batch_size, int) or batch_size < 1 or (drop_remainder and batch_size > n):
         raise ZooError(f"`batch_size` must be in 1..{n} for {n} images. Received: {batch_size}")
     n_batches = n_batches or (n // batch_size if drop_remainder else -(-n // batch_size))
-    pixels = tf.constant(images)
+    gathered = _gatherer(images)
     labels = None if targets is None else tf.constant(targets)
     augmented = augmenting.of(augment)
     random = tf.random.experimental  # pyright: ignore[reportAttributeAccessIssue]  # TensorFlow's types lack it
@@ -68,7 +72,7 @@ def batches(
         return tf.data.Dataset.range(n_batches).map(batch)
 
     def batch_of_indices(indices, noise_seed):
-        x = tf.gather(pixels, indices)
+        x = gathered(indices)
         if x.dtype == tf.uint8:
             x = tf.cast(x, "float32") / 255
         if augment:
@@ -91,3 +95,19 @@ def batches(
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )
+
+
+def _gatherer(images: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function from numbers to images that lie where they are: there is no second copy of many pixels."""
+    if isinstance(images, np.ndarray) and images.nbytes <= _MOST_COPIED:
+        pixels = tf.constant(images)
+        return lambda indices: tf.gather(pixels, indices)
+
+    def taken(indices):
+        return images[indices]
+
+    def gathered(indices):
+        x = tf.numpy_function(taken, [indices], tf.as_dtype(images.dtype), stateful=False)
+        return tf.ensure_shape(x, (None, *images.shape[1:]))
+
+    return gathered

@@ -177,7 +177,12 @@ class Source:
         n = self.twin.n_classes
         data = self.preset.data
         names = _data.class_names(
-            data.name, data_dir=self.data_dir, image_shape=self.twin.image_shape, resize=data.resize, ground=data.ground
+            data.name,
+            data_dir=self.data_dir,
+            image_shape=self.twin.image_shape,
+            resize=data.resize,
+            ground=data.ground,
+            cache=data.cache,
         )
         return names if names and len(names) == n else [str(number) for number in range(n)]
 

@@ -110,6 +110,7 @@ FAMILIES = Registry(
         "classifier": Family(
             model=f"{_HERE}.classifier:Classifier",
             measures=f"{_HERE}.classifier.measures:MEASURES",
+            hooks=f"{_HERE}.classifier.hooks:ClassifierHooks",
             contract=f"{_HERE}.classifier.contract:contract",
             drawings={"curves": f"{_DRAWINGS}:curves"},
         ),

@@ -100,6 +100,7 @@ class Hooks:
             "image_shape": model.image_shape,
             "resize": self.preset.data.resize,
             "ground": self.preset.data.ground,
+            "cache": self.preset.data.cache,
         }
         return [data.summary(name, **source) for name in self.data_names]
 

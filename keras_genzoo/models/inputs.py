@@ -159,6 +159,24 @@ def rows(*shape: int) -> Kind:
     return Kind(shape, "float32", declared, _finite, _is_finite)
 
 
+def factors(size: int) -> Kind:
+    """The kind of factors, `(n, size)` finite numbers, or NaN where one is not known.
+
+    Args:
+        size: Number of factors.
+    """
+    plain = rows(size)
+
+    def whole(array, argument):
+        if np.isinf(array).any():
+            raise ZooError(f"`{argument}` must be finite, or NaN where a factor is not known. Received: infinity")
+
+    def is_good(x):
+        return ops.logical_not(ops.any(ops.isinf(ops.cast(x, "float32"))))
+
+    return plain._replace(whole=whole, is_good=is_good)
+
+
 def weights() -> Kind:
     """The kind of weights of examples: `(n,)` or `(n, 1)` numbers >= 0, whose sum float32 holds."""
     plain = rows()

@@ -11,4 +11,6 @@ def contract(model: Any) -> dict[str, Endpoint]:
         "features": numbers("(B, units)", "features of each image"),
         "logits": numbers("(B, n_classes)", "logits of the classes"),
     }
+    if model.n_factors:
+        outputs["factors"] = numbers("(B, n_factors)", "what each image was made from")
     return {"classify": Endpoint({"images": IMAGES}, outputs)}

@@ -12,18 +12,24 @@ from keras_genzoo import networks
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.models.base import ImageShape, ZooModel
+from keras_genzoo.parts import Natural
 from keras_genzoo.typing import ArrayLike, DType, Spec, Tensor
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
 class Classifier(ZooModel):
-    """Images -> `features` and class `logits`.
+    """Images -> `features`, class `logits`, and with `n_factors` also `factors`, what an image was made from.
+
+    The loss is the cross entropy of the classes, plus the mean squared error of the factors, each over its deviation
+    among the training images. A factor that is not known, NaN, costs nothing.
 
     Args:
         image_shape: `(height, width, channels)`.
         n_classes: Number of classes, >= 2.
         network: Spec of a network with an output `features`, such as "cnn_classifier" or "mlp_classifier"; see
             `networks`.
+        n_factors: Number of factors that are told of each image; 0: none. `fit` then takes
+            `(images, {"labels": ..., "factors": ...})`.
         seed, dtype, name: See `ZooModel`.
     """
 
@@ -38,6 +44,7 @@ class Classifier(ZooModel):
         image_shape: ImageShape = (28, 28, 1),
         n_classes: Annotated[int, Field(ge=2)],
         network: Spec,
+        n_factors: Natural = 0,
         seed: int | None = None,
         dtype: DType = None,
         name: str | None = "classifier",
@@ -50,8 +57,14 @@ class Classifier(ZooModel):
             name="network",
             dtype=self.dtype_policy,
             image_shape=self.image_shape,
-            outputs={"logits": n_classes},
+            outputs={"logits": n_classes, **({"factors": n_factors} if n_factors else {})},
         )
+        if n_factors:
+            self.factor_deviation = self.add_weight(
+                name="factor_deviation", shape=(n_factors,), initializer="ones", trainable=False, dtype="float32"
+            )
+            self.LOSSES = (*self.LOSSES, "factor_loss")
+            self._trackers["factor_loss"] = keras.metrics.Mean(name="factor_loss")
         self.build()
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
@@ -66,20 +79,38 @@ class Classifier(ZooModel):
         """
         return self.network(images, training=training)["logits"]
 
+    def adapt(self, factors: ArrayLike) -> None:
+        """Takes the deviation of each factor, over which its error is counted, from those of the training images.
+
+        Args:
+            factors: Factors, `(n, n_factors)`; NaN where one is not known.
+
+        Raises:
+            ZooError: The model has no factors, or these are of another number.
+        """
+        if not self.n_factors:
+            raise ZooError("`adapt` takes factors, and this classifier has none (n_factors=0)")
+        inputs.Part(inputs.factors(self.n_factors), factors, "factors").check()
+        deviation = np.nanstd(np.asarray(factors, "float64"), axis=0)
+        self.factor_deviation.assign(np.where(deviation > 0, deviation, 1.0))
+
+    def own_state(self) -> list:
+        return [*super().own_state(), *([self.factor_deviation] if self.n_factors else [])]
+
     def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y, weights = self._parts(data)
-        loss, accuracy = self.minimize(
+        loss, others = self.minimize(
             self.optimizer, lambda: self._loss(x, y, training=True), self.trainable_variables, weights=weights
         )
         self.train_steps.assign_add(1)
-        logs = self.track(loss=loss, accuracy=accuracy, weights=weights)
-        return logs | self.track_metrics(y, lambda: self(x), weights)
+        logs = self.track(loss=loss, **others, weights=weights)
+        return logs | self.track_metrics(self._labels(y), lambda: self(x), weights)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         x, y, weights = self._parts(data)
-        loss, accuracy = self._loss(x, y, training=False)
-        logs = self.track(loss=self.with_added_loss(loss), accuracy=accuracy, weights=weights)
-        return logs | self.track_metrics(y, lambda: self(x), weights)
+        loss, others = self._loss(x, y, training=False)
+        logs = self.track(loss=self.with_added_loss(loss), **others, weights=weights)
+        return logs | self.track_metrics(self._labels(y), lambda: self(x), weights)
 
     def refuses_weights(self) -> str | None:
         return None
@@ -92,25 +123,47 @@ class Classifier(ZooModel):
     def training_parts(self, x: Any, y: Any, weights: Any, names: Sequence[str]) -> list[inputs.Part]:
         if y is None:
             raise self._lacks_labels()
-        inputs.require_array(y, names[1])
         images, *rest = super().training_parts(x, None, weights, names)
-        return [images, inputs.Part(inputs.labels(self.n_classes), y, names[1]), *rest]
+        return [images, *self._told_parts(y, names[1]), *rest]
+
+    def _told_parts(self, y, argument):
+        """The labels, and the factors beside them, for the check at the door."""
+        if not self.n_factors:
+            inputs.require_array(y, argument)
+            return [inputs.Part(inputs.labels(self.n_classes), y, argument)]
+        if not isinstance(y, dict) or set(y) != {"labels", "factors"}:
+            received = f"a dict of {sorted(map(str, y))}" if isinstance(y, dict) else type(y).__name__
+            raise ZooError(f"`{argument}` must be a dict of labels and factors. Received: {received}")
+        kinds = {"labels": inputs.labels(self.n_classes), "factors": inputs.factors(self.n_factors)}
+        return [inputs.Part(kind, y[key], f"{key}` of `{argument}") for key, kind in kinds.items()]
 
     def _loss(self, x, y, training):
-        logits = self(x, training=training)
-        accuracy = ops.cast(ops.equal(ops.argmax(logits, -1), ops.cast(y, "int64")), "float32")
-        return ops.sparse_categorical_crossentropy(y, logits, from_logits=True), accuracy
+        """The loss, `(batch,)`, and what else is told of it by name."""
+        outputs, labels = self.network(x, training=training), ops.reshape(self._labels(y), (-1,))
+        logits = outputs["logits"]
+        accuracy = ops.cast(ops.equal(ops.argmax(logits, -1), ops.cast(labels, "int64")), "float32")
+        loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        if not self.n_factors:
+            return loss, {"accuracy": accuracy}
+        wanted = ops.cast(y["factors"], "float32")
+        is_known = ops.logical_not(ops.isnan(wanted))
+        error = ops.where(is_known, outputs["factors"] - ops.where(is_known, wanted, 0.0), 0.0)
+        factor_loss = ops.mean(ops.square(error / self.factor_deviation), axis=1)
+        return loss + factor_loss, {"accuracy": accuracy, "factor_loss": factor_loss}
+
+    def _labels(self, y):
+        return y["labels"] if self.n_factors else y
 
     @staticmethod
     def _lacks_labels():
         return ZooError("A classifier trains on (images, labels). Received: images alone; load data with labels=True")
 
     def _parts(self, batch):
-        """The parts of a batch: `(images, labels, weights)`, the labels `(batch,)`."""
+        """The parts of a batch: `(images, labels, weights)`, the labels `(batch,)`, or a dict of labels and factors."""
         x, y, weights = self.parts_of(batch)
         if y is None:
             raise self._lacks_labels()
-        return x, ops.reshape(y, (-1,)), weights
+        return x, y if self.n_factors else ops.reshape(y, (-1,)), weights
 
     def endpoints(self) -> dict[str, keras.Model]:
         images = self.network.inputs[0]
@@ -120,7 +173,8 @@ class Classifier(ZooModel):
         """Features and logits of images `(n, H, W, C)` in [0, 1].
 
         Returns:
-            `{"features": (n, units), "logits": (n, n_classes)}`, float32.
+            `{"features": (n, units), "logits": (n, n_classes)}`, float32; with `n_factors` also `"factors"`,
+            `(n, n_factors)`.
 
         Raises:
             ZooError: Bad images.

@@ -176,6 +176,7 @@ def factors_of(model: Any, names: tuple[str, ...], data_dir: str | Path | None) 
         "image_shape": model.image_shape,
         "resize": model.preset.data.resize,
         "ground": model.preset.data.ground,
+        "cache": model.preset.data.cache,
     }
     marks = [landmarks.of_data(name, "train", **source) for name in names]
     points = [array for array, _ in marks if array is not None]

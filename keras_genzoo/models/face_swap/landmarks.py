@@ -55,6 +55,7 @@ def of_data(
     image_shape: tuple[int, int, int],
     resize: str = "crop",
     ground: str | None = None,
+    cache: str | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Landmarks and poses of the images of `data.arrays(name, split)`.
 
@@ -64,7 +65,7 @@ def of_data(
     Args:
         name: Name of a data set.
         split: "train" or "test".
-        data_dir, image_shape, resize, ground: As in `data.load`.
+        data_dir, image_shape, resize, ground, cache: As in `data.load`.
 
     Returns:
         `(landmarks, pose)`, float32, each None where it is not known. Landmarks are `(n, points, 2)`, x and y in pixels
@@ -78,7 +79,7 @@ def of_data(
         return rendered.marks(name, split, data_dir=data_directory(data_dir), image_shape=image_shape)
     if not name.startswith(folder.PREFIX):
         return None, None
-    files = folder.readable_files(name, split, image_shape=image_shape, resize=resize, ground=ground)
+    files = folder.readable_files(name, split, image_shape=image_shape, resize=resize, ground=ground, cache=cache)
     arrays = [_of_file(file) for file in files]
     points = [array for array in arrays if array is not None]
     without = [file for file, array in zip(files, arrays, strict=True) if array is None]

@@ -58,6 +58,7 @@ class GANHooks(Hooks):
     def begin(self, model: Any, steps_per_epoch: int) -> None:
         if model.n_clusters:
             pixels, _ = zoo.arrays(model, "train", data_dir=self.data_dir)
+            pixels = data.rows.in_memory(pixels, seed=self.preset.training.seed)
             model.adapt(data.as_seen(pixels, binarize=self.preset.data.binarize, seed=self.preset.training.seed))
 
     def callbacks(
@@ -128,7 +129,7 @@ class GANHooks(Hooks):
         if name in made.MIXTURES:
             mixture = made.MIXTURES[name]
             return mixture.modes_of, len(mixture.centres)
-        if judges.knows(name):
+        if judges.knows(name) and labels is not None:
             judge = judges.load(name)
             return lambda images: judge.classify(images)["logits"].argmax(1), len(np.unique(labels))
         return None, None
