@@ -254,7 +254,7 @@ def float_operations(network: keras.Model) -> int:
     inputs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in network.inputs]
 
     def call(*values):
-        return network(list(values) if len(values) > 1 else values[0])
+        return network(list(values) if len(inputs) > 1 else next(iter(values)))
 
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder.float_operation()

@@ -187,7 +187,8 @@ class MinibatchStddev(keras.layers.Layer):
         return ops.concatenate([inputs, plane], -1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (*input_shape[:-1], None if input_shape[-1] is None else input_shape[-1] + 1)
+        batch, height, width, channels = input_shape
+        return (batch, height, width, channels + 1)
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")

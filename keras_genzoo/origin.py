@@ -44,8 +44,9 @@ def data_hash(*arrays: np.ndarray | None) -> str:
     """SHA-256 over the shapes and bytes of arrays, those that are None left out; of files, over names and sizes."""
     digest = hashlib.sha256()
     for array in arrays:
-        if getattr(array, "identity", None):  # of files, which are not read for it
-            digest.update(f"{array.shape} {array.identity}".encode())
+        identity = getattr(array, "identity", None)
+        if array is not None and identity:  # of files, which are not read for it
+            digest.update(f"{array.shape} {identity}".encode())
         elif array is not None:
             digest.update(f"{array.shape} {array.dtype} ".encode())
             digest.update(np.ascontiguousarray(array).data)

@@ -24,7 +24,7 @@ def flip(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         Images of x's shape.
     """
-    heads = tf.random.stateless_uniform((tf.shape(x)[0], 1, 1, 1), seed) < 0.5
+    heads = tf.random.stateless_uniform(_per_image(x, 4), seed) < 0.5
     return tf.where(heads, x[:, :, ::-1], x)
 
 
@@ -39,9 +39,9 @@ def shift(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         Images of x's shape.
     """
     for axis, draw in zip((1, 2), _seeds(seed, 2), strict=True):
-        size = x.shape[axis]
+        size = int(x.shape[axis] or 0)
         reach = max(size // _REACH, 1)
-        moved = tf.random.stateless_uniform((tf.shape(x)[0], 1), draw, -reach, reach + 1, "int32")
+        moved = tf.random.stateless_uniform(_per_image(x, 2), draw, -reach, reach + 1, "int32")
         x = tf.gather(x, tf.clip_by_value(tf.range(size)[None] - moved, 0, size - 1), axis=axis, batch_dims=1)
     return x
 
@@ -58,7 +58,7 @@ def colour(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
 
     def drawn(draw, reach):
-        return tf.random.stateless_uniform((tf.shape(x)[0], 1, 1, 1), draw, -reach, reach)
+        return tf.random.stateless_uniform(_per_image(x, 4), draw, -reach, reach)
 
     brightness, contrast, saturation = _seeds(seed, 3)
     mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
@@ -99,6 +99,11 @@ def of(names: Sequence[str]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         return x
 
     return augmented
+
+
+def _per_image(x, n_axes):
+    """The shape of one draw for each image."""
+    return tf.stack([tf.shape(x)[0], *[1] * (n_axes - 1)])
 
 
 def _seeds(seed, n):

@@ -129,9 +129,9 @@ def summary(
     else:
         listed = ", ".join(classes[:_N_LISTED]) + (", ..." if len(classes) > _N_LISTED else "")
         parts.append(f"{len(classes)} classes ({listed})")
-    if decoded.n_magnified:
-        height, width, _ = image_shape or ()
-        parts.append(f"{decoded.n_magnified:,} smaller than {height} x {width} pixels, which are magnified")
+    if decoded.n_magnified and image_shape:
+        sides = f"{image_shape[0]} x {image_shape[1]} pixels"
+        parts.append(f"{decoded.n_magnified:,} smaller than {sides}, which are magnified")
     if decoded.n_animated:
         parts.append(f"{decoded.n_animated:,} animated, of which the first frame is taken")
     if isinstance(decoded.images, rows.DiskRows):

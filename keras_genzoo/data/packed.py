@@ -107,7 +107,7 @@ def stretched(images: np.ndarray, image_shape: tuple[int, int, int] | None) -> n
 
     if image_shape is None or tuple(image_shape) == images.shape[1:]:
         return images
-    return np.stack([folder.fitted(Image.fromarray(image), tuple(image_shape), "stretch") for image in images])
+    return np.stack([folder.fitted(Image.fromarray(image), image_shape, "stretch") for image in images])
 
 
 def bundled(path: Path, sha256: str) -> Path:

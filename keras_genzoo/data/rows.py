@@ -92,7 +92,7 @@ class FileRows(Rows):
 
     def __init__(self, files: Sequence[str], shape: Sequence[int], decode: Callable[[str], np.ndarray], identity: str):
         super().__init__(shape, np.arange(len(files)), identity)
-        self.files, self.decode = files, decode
+        self.files, self.decode = list(files), decode
         self._broken: set[str] = set()
         self._lock = threading.Lock()
 

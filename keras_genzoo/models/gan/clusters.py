@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -54,7 +55,8 @@ def fit(rows: np.ndarray, n_clusters: int, *, seed: int) -> tuple[np.ndarray, np
     different = len(np.unique(rows, axis=0))
     if different < n_clusters:
         raise ZooError(f"`n_clusters` must be <= {different}, the number of different images. Received: {n_clusters}")
-    found = KMeans(n_clusters, n_init=1, max_iter=_TURNS, random_state=seed).fit(rows)
+    options: Any = {"n_init": 1, "max_iter": _TURNS, "random_state": seed}
+    found: Any = KMeans(n_clusters, **options).fit(rows)
     counts = np.bincount(found.labels_, minlength=n_clusters)
     return found.cluster_centers_.astype("float32"), counts / counts.sum()
 
