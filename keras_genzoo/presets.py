@@ -113,6 +113,13 @@ class TrainingConfig(Section):
     jit_compile: bool = False
 
 
+class FewImages(Section):
+    """What a recipe changes where it is given few images: augmentation and regularisation."""
+
+    below: parts.Count  # number of training images from which on the keys stay as they are
+    updates: dict[str, Any]  # path of each key, such as "data.augment", and its value
+
+
 class EvaluationConfig(Section):
     """The counts and the seed of `evaluate`."""
 
@@ -265,6 +272,7 @@ class Preset(Section):
     evaluation: EvaluationConfig
     export: ExportConfig = ExportConfig()
     license: str | None = None  # licence of the weights, by its SPDX name
+    few_images: list[FewImages] = []  # the first that applies counts
     section: Any = None
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
@@ -340,6 +348,9 @@ class Preset(Section):
     def content(self) -> dict[str, Any]:
         """The preset as it stands in a file: plain data, the family's section under the family's name."""
         content = self.model_dump(exclude_none=True, exclude={"section", "export"})
+        for place, key in ((content["data"], "augment"), (content, "few_images")):
+            if not place[key]:  # so that what is older than the key has the digest that it had
+                del place[key]
         if export := self.export.model_dump(exclude_none=True, exclude_defaults=True):
             content["export"] = export
         training = {key: value for key, value in content["training"].items() if value or key not in _MAY_BE_UNKNOWN}

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo import data, engine, files, models, origin, parts, presets, progress, zoo
-from keras_genzoo.errors import ZooError
+from keras_genzoo.errors import ZooError, visible
 from keras_genzoo.models.hooks import Hooks
 from keras_genzoo.models.vital_signs import CURE, N_WATCHED, PATIENCE, VitalSigns
 from keras_genzoo.presets import Preset
@@ -121,6 +121,7 @@ def train(
         if "training.epochs" in (updates or {}):
             raise ZooError("`training.epochs` is given twice: by its own argument, and among the updates (--set)")
         plan = family_hooks.in_epochs(plan, epochs)
+    plan, said = _for_few_images(plan, given=set(updates or {}), data_dir=data_dir)
     callbacks = keras.tree.flatten(callbacks)
     _check(plan, validation, callbacks, patience)
     out = Path(out).expanduser().resolve()
@@ -136,6 +137,7 @@ def train(
             out,
             validation,
             callbacks,
+            said,
             data_dir=data_dir,
             dtype=dtype,
             patience=patience,
@@ -177,7 +179,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     files.try_to_write(_partial(out) / _STATE)
 
 
-def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, every, verbose):
+def _trained(plan, out, validation, callbacks, said, *, data_dir, dtype, patience, every, verbose):
     """Trains a checked plan from its beginning, or from its checkpoint, and saves the model."""
     config, partial = plan.training, _partial(out)
     state = _read_state(partial, plan, dtype, _identity(validation))
@@ -186,7 +188,7 @@ def _trained(plan, out, validation, callbacks, *, data_dir, dtype, patience, eve
         hooks = models.asked(plan.family, "hooks")(plan, data_dir=data_dir)
         hooks.validation = _share(validation)
         model, batches, steps_per_epoch = _prepared(plan, hooks, dtype, first_epoch=state["epoch"])
-        for line in hooks.summary(model):
+        for line in [*hooks.summary(model), *said]:
             progress.say(line, verbose=bool(verbose))
         _check_data(hooks.data_arrays(model), model, state, partial)
         _warn_of_short_run(model, config.epochs * steps_per_epoch)
@@ -407,6 +409,29 @@ def _with_options(plan, updates, *, seed, batch_size, learning_rate):
         raise ZooError(f"`{twice[0]}` is given twice: by its own argument, and among the updates (--set)")
     given |= dict(updates or {})
     return presets.updated(plan, given) if given else plan
+
+
+def _for_few_images(plan, *, given, data_dir):
+    """The preset as it is for the number of its training images, and lines that say what was changed.
+
+    What the user has set by its path stays.
+    """
+    if not plan.few_images:
+        return plan, []
+    names = models.asked(plan.family, "hooks")(plan, data_dir=data_dir).data_names
+    source = plan.data.model_dump(include={"resize", "ground", "cache"})
+    shape = tuple(plan.model["image_shape"])
+    counts = {
+        name: len(data.arrays(name, "train", data_dir=data_dir, image_shape=shape, **source)[0]) for name in names
+    }
+    name = min(counts, key=lambda name: counts[name])
+    rule = next((rule for rule in plan.few_images if counts[name] < rule.below), None)
+    changes = {key: value for key, value in rule.updates.items() if key not in given} if rule else {}
+    if rule is None or not changes:
+        return plan, []
+    listed = ", ".join(f"{key} = {parts.shown(value)}" for key, value in changes.items())
+    line = f"{visible(name)} has {counts[name]:,} training images, fewer than {rule.below:,}: {listed}"
+    return presets.updated(plan, changes), [line]
 
 
 def _check(plan, validation, callbacks, patience):

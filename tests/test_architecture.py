@@ -93,6 +93,7 @@ TABLE = {  # the first row that matches holds
     "models.contract": Room([], set(), no_files=True),
     "models.vital_signs": Room(BASE, {"keras", "numpy"}, no_files=True),
     "models.hooks": Room([*BASE, *DATA, "presets", "zoo"], {"keras", "numpy", "tensorflow"}),
+    "models.preview": Room([*BASE, *DATA, "models.hooks", "plots", "zoo"], {"keras", "numpy"}),
     "models.gan.clusters": Room(BASE, {"keras", "numpy", "sklearn"}, no_files=True),
     "models.gan.monitor": Room([*BASE, "engine", "metrics", "optimizers", "plots"], {"keras", "numpy"}),
     "models.face_swap.landmarks": Room([*BASE, *DATA], {"numpy", "PIL"}),

@@ -16,7 +16,7 @@ from keras_genzoo.registry import Kind, Registry, resolve
 
 _ROOMS = (
     "autoencoder", "base", "classifier", "contract", "doors", "face_swap", "gan", "hooks", "inputs", "labels",
-    "vae", "vital_signs",
+    "preview", "vae", "vital_signs",
 )  # fmt: skip
 _BROKEN: set[str] = set()  # families whose records cannot be imported, and were named
 _HERE = "keras_genzoo.models"
@@ -59,6 +59,7 @@ FAMILIES = Registry(
         "autoencoder": Family(
             model=f"{_HERE}.autoencoder:Autoencoder",
             measures=f"{_HERE}.autoencoder.measures:MEASURES",
+            hooks=f"{_HERE}.preview:PreviewHooks",
             contract=f"{_HERE}.autoencoder.contract:contract",
             drawings=_CODED,
             part_kinds={
@@ -69,6 +70,7 @@ FAMILIES = Registry(
         "vae": Family(
             model=f"{_HERE}.vae:VAE",
             measures=f"{_HERE}.vae.measures:MEASURES",
+            hooks=f"{_HERE}.preview:PreviewHooks",
             spellings=f"{_HERE}.vae.spellings:upgrade",
             contract=f"{_HERE}.vae.contract:contract",
             drawings={**_CODED, "traversal": f"{_DRAWINGS}:traversal"},
