@@ -582,7 +582,7 @@ def test_a_gan_with_clusters_finds_them_and_keeps_them(tiny, mnist, tmp_path):
     order = found[[0, 60, 90]]
     np.testing.assert_array_equal(found, np.repeat(order, [60, 30, 10]))
     z = np.random.default_rng(0).normal(size=(5000, 4)).astype("float32")
-    told = np.mean(clusters.one_hot(z[:, :1], gan.cluster_bounds), axis=0)
+    told = np.mean(clusters.one_hot(z[:, :1], gan.cluster_choice.bounds), axis=0)
     np.testing.assert_allclose(told[order], [0.6, 0.3, 0.1], atol=0.02)
     gan.save(tmp_path / "gan.keras")
     again = keras.saving.load_model(tmp_path / "gan.keras")
@@ -594,7 +594,7 @@ def test_a_gan_with_clusters_finds_them_and_keeps_them(tiny, mnist, tmp_path):
 
 def test_the_first_number_of_a_code_does_nothing_else(tiny):
     gan = tiny("gan told its clusters", compiled=False)
-    gan.cluster_bounds.assign([-1.0, 1.0])
+    gan.cluster_choice.bounds.assign([-1.0, 1.0])
     z = np.zeros((4, 4), "float32")
     z[:, 0] = [-0.9, 0.9, 1.1, -1.1]
     same, also, other, third = gan.generate(z)

@@ -4,12 +4,13 @@ import itertools
 import statistics
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 from sklearn.cluster import KMeans
 
 from keras_genzoo.errors import ZooError
-from keras_genzoo.typing import ArrayLike, Tensor
+from keras_genzoo.typing import ArrayLike, Shape, Tensor
 
 _MOST_SIDE = 16  # pixels of a thumbnail's side, where the sides of the images can be divided so far
 _TURNS = 100  # of k-means; it has settled long before
@@ -102,6 +103,35 @@ def one_hot(draws: Tensor, bounds: Tensor) -> Tensor:
     passed = ops.cast(draws >= bounds, "float32")  # (n, n_clusters - 1), ones and then zeros
     ones = ops.ones_like(draws)
     return ops.concatenate([ones, passed], axis=1) - ops.concatenate([passed, 0 * ones], axis=1)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class ClusterChoice(keras.layers.Layer):
+    """The cluster that a normal draw chooses, see `one_hot`; the bounds between the clusters are its weight.
+
+    Shapes: `(batch, 1)` -> `(batch, n_clusters)`, in float32.
+
+    Args:
+        n_clusters: Number of clusters, >= 2.
+        **kwargs: Options of every Keras layer but `dtype` and `trainable`.
+    """
+
+    def __init__(self, n_clusters: int, **kwargs: Any):
+        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
+        self.n_clusters = n_clusters
+
+    def build(self, input_shape: Shape) -> None:
+        self.bounds = self.add_weight(name="bounds", shape=(self.n_clusters - 1,), initializer="zeros")
+        self.built = True
+
+    def call(self, draws: Tensor) -> Tensor:
+        return one_hot(draws, self.bounds)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.n_clusters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n_clusters": self.n_clusters}
 
 
 def _factor(height, width):

@@ -152,14 +152,12 @@ class GAN(Labelled, LatentModel):
             self.label_vectors.build((None,))
             self.labeller = self.label_vectors
         if n_clusters:
-            for name, shape in (
-                ("centres", (n_clusters, clusters.size(self.image_shape))),
-                ("bounds", (n_clusters - 1,)),
-            ):
-                variable = self.add_weight(
-                    name=name, shape=shape, initializer="zeros", trainable=False, dtype="float32"
-                )
-                setattr(self, f"cluster_{name}", variable)
+            self.cluster_centres = self.add_weight(
+                name="cluster_centres", shape=(n_clusters, clusters.size(self.image_shape)), initializer="zeros",
+                trainable=False, dtype="float32",
+            )  # fmt: skip
+            self.cluster_choice = clusters.ClusterChoice(n_clusters, name="cluster_choice")
+            self.cluster_choice.build((None, 1))
         self.build()
 
     @property
@@ -186,11 +184,10 @@ class GAN(Labelled, LatentModel):
         )
         centres, shares = clusters.fit(rows, self.n_clusters, seed=self.seed or 0)
         self.cluster_centres.assign(centres)
-        self.cluster_bounds.assign(clusters.bounds(shares))
+        self.cluster_choice.bounds.assign(clusters.bounds(shares))
 
     def own_state(self) -> list:
-        found = [self.cluster_centres, self.cluster_bounds] if self.n_clusters else []
-        return [*super().own_state(), *found]
+        return [*super().own_state(), *([self.cluster_centres] if self.n_clusters else [])]
 
     def make_train_function(self, force: bool = False) -> Any:
         if self.n_clusters and not np.any(engine.array(self.cluster_centres)):
@@ -469,7 +466,7 @@ class GAN(Labelled, LatentModel):
 
     def _generated(self, network, z, labels, *, training):
         if self.n_clusters and labels is None:
-            told = clusters.one_hot(z[:, :1], self.cluster_bounds)
+            told = self.cluster_choice(z[:, :1])
             return network(ops.concatenate([z[:, 1:], told], axis=1), training=training)
         return network(self.with_labels(z[:, 1:] if self.n_clusters else z, labels), training=training)
 
