@@ -8,7 +8,7 @@ from keras_genzoo.errors import MissingDataError
 
 pytestmark = pytest.mark.nightly
 
-LONG = {"stacked_mnist": 460}  # seconds of an epoch on two cores, where they are more than a minute
+LONG = {"stacked_mnist": 460, "r3gan_mnist": 120}  # seconds of an epoch on two cores, where they are more than a minute
 # How far a mean over the epoch may be from the stored one, as a share of it. Seeds, order and noise are the same to the
 # bit; sums are not, on a processor or with threads that add in another order, and XLA orders them anew on each. Dense
 # networks were off by 2e-6, convolutional VAEs, whose first hundred steps are steep, by up to 1.6e-3.

@@ -77,7 +77,7 @@ def test_the_zoo_holds_the_presets_it_promises():
 
 def test_the_zoo_stays_small():
     """What everybody downloads, and a wheel holds."""
-    assert sum(path.stat().st_size for path in presets.CONFIGS.rglob("*") if path.is_file()) < 80e6
+    assert sum(path.stat().st_size for path in presets.CONFIGS.rglob("*") if path.is_file()) < 110e6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,9 +110,9 @@ def test_a_recipe_waits_for_data_of_ones_own(name, tmp_path):
     model.run_eagerly = True
     a, b = np.random.default_rng(0).random((2, 2, *model.image_shape), dtype="float32")
     before = model.get_weights()
-    model.train_on_batch(a, b)
+    model.train_on_batch(*((a, b) if preset.family == "face_swap" else (a,)))
     assert any(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
-    with pytest.raises(ZooError, match="Image folder 'faces_a' does not exist"):
+    with pytest.raises(ZooError, match="Image folder '(faces_a|photos)' does not exist"):
         training.train(preset, tmp_path / "out")
 
 
