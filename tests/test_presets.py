@@ -112,7 +112,7 @@ def test_a_recipe_waits_for_data_of_ones_own(name, tmp_path):
     before = model.get_weights()
     model.train_on_batch(*((a, b) if preset.family == "face_swap" else (a,)))
     assert any(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
-    with pytest.raises(ZooError, match="Image folder '(faces_a|photos)' does not exist"):
+    with pytest.raises(ZooError, match=r"Image folder '(faces_a|photos)' does not exist"):
         training.train(preset, tmp_path / "out")
 
 
