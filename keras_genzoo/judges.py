@@ -29,7 +29,7 @@ _AT_ONCE = 256  # images per call of a user's network
 
 def knows(name: str) -> bool:
     """Whether a data set has a judge of the zoo."""
-    return name in GREY or name.partition(":")[0] in _OF_COLOUR
+    return name in GREY or (name.partition(":")[0] in _OF_COLOUR and _has_colour())
 
 
 def counts(name: str) -> bool:
@@ -102,7 +102,12 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
 
 def is_colour(images: np.ndarray) -> bool:
     """Whether the judge of colour takes images: three channels, and sides of which it sees something."""
-    return images.shape[3] == 3 and min(images.shape[1:3]) >= _LEAST_SIDE
+    return images.shape[3] == 3 and min(images.shape[1:3]) >= _LEAST_SIDE and _has_colour()
+
+
+def _has_colour():
+    """Whether the judge of colour is here: without it, features are components of pixels."""
+    return COLOUR in presets.names()
 
 
 def _resized(images, model):
