@@ -1,8 +1,8 @@
 """Judges: networks whose features, and labels where they have any, measure samples of a data set.
 
-MNIST and Fashion-MNIST have classifiers of the zoo. Pictures in colour have one, too, which knows emoji and what
-rendered people were made from; images of other sizes are brought to its 64 pixels. Of other images a user may give a
-network; without one, features are principal components of the pixels, and every protocol says so.
+MNIST and Fashion-MNIST have classifiers of the zoo. Where the preset `COLOUR` is installed, pictures in colour have
+one, too, and images of other sizes are brought to its sides. Of other images a user may give a network; without one,
+features are principal components of the pixels, and every protocol says so.
 """
 
 import hashlib

@@ -152,7 +152,12 @@ class Judged:
             real = data.to_unit(test.pixels)
             self.judge = judges.features(test.judge, test.preset.data.name, real)
             self.real = self.judge.classify(real)
-            self.fake = self.judge.classify(model.sample(self.n, seed=self.seed))
+            samples = model.sample(self.n, seed=self.seed)
+            self.fake = self.judge.classify(samples)
+            self.pixels = None  # the judge by pixels, and its features of test images and of samples
+            if self._is_strange():
+                pixels = judges.features(judges.PIXELS, test.preset.data.name, real)
+                self.pixels = (pixels, *(pixels.classify(images)["features"] for images in (real, samples)))
             self.train = None
             if self.train_pixels is not None:
                 indices = np.random.default_rng(self.seed).permutation(len(self.train_pixels))[: self.n]
@@ -177,12 +182,15 @@ class Judged:
         """
         if not self._has(_LEAST_SPREAD, "frechet_distance and kernel_distance", judged, images):
             return []
-        rows = []
-        for metric in ("frechet_distance", "kernel_distance"):
-            value = getattr(metrics, metric)(self.real["features"], judged["features"])
-            protocol = f"{self.judged_by}; {self.n} {images} vs {len(self.test.pixels)} test images"
-            rows.append(self.test.row(f"{metric}{suffix}", value, "", protocol, n=self.n))
-        return rows
+        protocol = f"{self.judged_by}; {self.n} {images} vs {len(self.test.pixels)} test images"
+        return self._distances("{}" + suffix, self.real["features"], judged["features"], protocol)
+
+    def _distances(self, name, real, judged, protocol):
+        """Rows of both distances between features; `name` has a place for the metric's."""
+        return [
+            self.test.row(name.format(metric), getattr(metrics, metric)(real, judged), "", protocol, n=self.n)
+            for metric in ("frechet_distance", "kernel_distance")
+        ]
 
     def neighbours(self, judged: dict, suffix: str, images: str) -> list[dict]:
         """Precision, recall, density and coverage of judged images.
@@ -221,24 +229,22 @@ class Judged:
             *self.classes(),
         ]
 
+    def _is_strange(self):
+        """Whether the judge of colour judges images of a kind that it was not trained on."""
+        name = self.test.preset.data.name
+        return self.judge.name == judges.COLOUR and not judges.knows(name) and self.test.judge is None
+
     def pixel_rows(self) -> list[dict]:
-        """Distances by components of pixels, beside those by the judge of colour for images that it was not trained on.
+        """Distances by components of pixels, beside those by a judge of colour that does not know such images.
 
         Returns:
             Rows of metrics.json; none where the data set has a judge of its own, or the user has given one.
         """
-        if self.judge.name != judges.COLOUR or judges.knows(self.test.preset.data.name) or self.test.judge is not None:
+        if self.pixels is None or not self.test.has(_LEAST_SPREAD, "pixel_frechet_distance and pixel_kernel_distance"):
             return []
-        pixels = judges.features(judges.PIXELS, self.test.preset.data.name, data.to_unit(self.test.pixels))
-        real = pixels.classify(data.to_unit(self.test.pixels))["features"]
-        fake = pixels.classify(self.model.sample(self.n, seed=self.seed))["features"]
-        if not self.test.has(_LEAST_SPREAD, "pixel_frechet_distance and pixel_kernel_distance"):
-            return []
-        protocol = f"{pixels.judged_by}; {self.n} samples vs {len(real)} test images"
-        return [
-            self.test.row(f"pixel_{metric}", getattr(metrics, metric)(real, fake), "", protocol, n=self.n)
-            for metric in ("frechet_distance", "kernel_distance")
-        ]
+        judge, real, fake = self.pixels
+        protocol = f"{judge.judged_by}; {self.n} samples vs {len(real)} test images"
+        return self._distances("pixel_{}", real, fake, protocol)
 
     def classes(self) -> list[dict]:
         """Classes of the samples by the judge; for a conditional model also how often they are the requested ones."""

@@ -83,6 +83,11 @@ class DataConfig(Section):
     cache: Literal["memory", "disk", "none"] | None = None  # place of a folder's pixels, see `data.load`
     ground: Literal["white", "black", "drawn"] | None = None  # behind transparent pixels; None: the data set's own
 
+    @property
+    def fitting(self) -> dict[str, Any]:
+        """The arguments of `data.arrays` and its like that say how pictures are read."""
+        return {"resize": self.resize, "ground": self.ground, "cache": self.cache}
+
 
 class OptimizerConfig(Section):
     """A Keras optimizer, its options, and the schedule of its learning rate, see `optimizers`."""

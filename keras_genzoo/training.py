@@ -419,11 +419,8 @@ def _for_few_images(plan, *, given, data_dir):
     if not plan.few_images:
         return plan, []
     names = models.asked(plan.family, "hooks")(plan, data_dir=data_dir).data_names
-    source = plan.data.model_dump(include={"resize", "ground", "cache"})
-    shape = tuple(plan.model["image_shape"])
-    counts = {
-        name: len(data.arrays(name, "train", data_dir=data_dir, image_shape=shape, **source)[0]) for name in names
-    }
+    source = {"data_dir": data_dir, "image_shape": tuple(plan.model["image_shape"]), **plan.data.fitting}
+    counts = {name: len(data.arrays(name, "train", **source)[0]) for name in names}
     name = min(counts, key=lambda name: counts[name])
     rule = next((rule for rule in plan.few_images if counts[name] < rule.below), None)
     changes = {key: value for key, value in rule.updates.items() if key not in given} if rule else {}

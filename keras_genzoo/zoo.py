@@ -626,15 +626,7 @@ def arrays(
             f"The data set {name or config.name!r} would {cost}, and its preset is from elsewhere; allow it by "
             f"--trust, or in Python by keras_genzoo.presets.trust. Preset: {preset.file}"
         )
-    return _data.arrays(
-        name or config.name,
-        split,
-        data_dir=data_dir,
-        image_shape=model.image_shape,
-        resize=config.resize,
-        ground=config.ground,
-        cache=config.cache,
-    )
+    return _data.arrays(name or config.name, split, data_dir=data_dir, image_shape=model.image_shape, **config.fitting)
 
 
 def golden(model: Any) -> dict[str, np.ndarray]:

@@ -119,7 +119,7 @@ TABLE = {  # the first row that matches holds
     "presets": Room([*BASE, *RECORDS, "files", "parts", "remote"], {"yaml", "pydantic"}),
     "data": Room([*BASE, "registry", "data.*"], {"numpy", "tensorflow"}),
     "data.asking": Room([*BASE, *DATA], {"tensorflow_datasets"}),
-    "data.folder": Room([*BASE, "data.*", "files"], {"numpy", "PIL"}),
+    "data.rows": Room([*BASE, "files"], {"numpy"}),
     "data.*": Room([*BASE, "data.*"], {"numpy", "tensorflow", "tensorflow_datasets", "PIL", "filelock"}),
     "origin": Room([*BASE, "engine", "presets"], {"numpy"}),
     "zoo": Room([*STORES, *DATA, "origin", "engine"], {"h5py", "keras", "numpy"}),

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_genzoo import cli, data, engine, evaluation, losses, presets, provenance, training, zoo
 from keras_genzoo.data import bundled as bundled_files
-from keras_genzoo.data import rendered
+from keras_genzoo.data import packed, rendered
 from keras_genzoo.errors import MissingDataError, ZooError
 from keras_genzoo.models.face_swap import warping
 from keras_genzoo.models.face_swap.codes import shared_factors
@@ -533,7 +533,7 @@ def test_nothing_is_trained_on_the_bundled_pairs(where, no_data, tmp_path):
 
 
 def test_a_damaged_bundled_file_is_named(no_data, tmp_path, monkeypatch):
-    rendered._checked_bundled.cache_clear()
+    packed.bundled.cache_clear()
     (tmp_path / "x.npz").write_bytes(b"PK")
     for file, complaint in (("x.npz", "x.npz is damaged: its SHA-256"), ("y.npz", "y.npz is missing from the inst")):
         monkeypatch.setattr(rendered, "_BUNDLED", tmp_path / file)

@@ -66,10 +66,10 @@ SOURCES = Registry(
 )
 
 
-_FACTORS = {
+_FACTORS = {  # data set -> function of what its images were made from
     "people": f"{_HERE}.people:factors",
     "pictures": f"{_HERE}.pictures:factors",
-}  # data set -> function of what its images were made from
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -275,15 +275,15 @@ def arrays(
     ground: str | None = None,
     cache: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """A split in memory.
+    """A split whole: in memory, unless a folder is too large for it.
 
     Args:
         name, split, data_dir, image_shape, resize, ground, cache: As in `load`.
 
     Returns:
         `(images, labels)`: uint8 `(n, H, W, C)`, or float32 in [0, 1] for points, or `rows.Rows` of a folder that is
-        not in memory; int64 `(n,)`, or None where the set
-        has no labels. The labels of a folder are its subfolders in the order of their names, if each image is in one.
+        not in memory; int64 `(n,)`, or None where the set has no labels. The labels of a folder are its subfolders in
+        the order of their names, if each image is in one.
 
     Raises:
         ZooError: Unknown name or split, or a damaged file.

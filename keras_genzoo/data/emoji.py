@@ -53,10 +53,10 @@ def arrays(
         MissingDataError: A style is neither bundled nor in the folder.
     """
     styles = styles_of(name)
-    rows = rows_of(split)
     shape = tuple(image_shape) if image_shape else None
     images = [_images(_file(style, data_dir), split, ground or "white", shape) for style in styles]
-    categories = np.array([class_names().index(entry["category"]) for entry in table()], "int64")[rows]
+    numbers = {name: number for number, name in enumerate(class_names())}
+    categories = np.array([numbers[table()[row]["category"]] for row in rows_of(split)], "int64")
     return np.concatenate(images) if len(images) > 1 else images[0], np.tile(categories, len(styles))
 
 
@@ -113,7 +113,7 @@ def _file(style, data_dir):
 
 @functools.lru_cache(maxsize=8)
 def _images(path, split, ground, image_shape):
-    stored, rows = packed.read(path), rows_of(split)
+    rows, stored = rows_of(split), packed.read(path)
     if len(stored["offsets"]) - 1 != len(table()):
         raise ZooError(f"{path} is damaged: it has not {len(table()):,} pictures; fetch it again")
     images = packed.laid(packed.decoded(stored, rows, path=path), ground, rows=rows)

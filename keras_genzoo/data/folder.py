@@ -15,7 +15,6 @@ import numpy as np
 
 from keras_genzoo.data import rows
 from keras_genzoo.errors import MissingDataError, ZooError, visible
-from keras_genzoo.files import cache as cache_folder
 
 PREFIX = "folder:"  # start of the names of folders
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -569,36 +568,35 @@ def _decoded(stamps, image_shape, resize, ground, cache):
         if getattr(image, "n_frames", 1) > 1:
             animated.add(file)
 
+    def fit(file, image):
+        return fitted(image, image_shape, resize, colour=_colour(ground, file))
+
     def decode(file):
         with opened(file) as image:
-            look(file, image)
-            return fitted(image, image_shape, resize, colour=_colour(ground, file))
+            return fit(file, image)
 
-    def first_look(file):
-        with opened(file) as image:
-            look(file, image)
-
-    def tried(function, file):
+    def tried(file, *steps):
+        """The result of the last step on an opened file; None where one fails, and the other files are fine."""
         try:
-            return function(file)
-        except Exception as error:  # a damaged file makes Pillow raise many kinds, and the others are fine
-            reason = getattr(error, "strerror", None) or str(error)
-            reasons[file] = " ".join(reason.split()) or type(error).__name__
+            with opened(file) as image:
+                return [step(file, image) for step in steps][-1]
+        except Exception as error:
+            reasons[file] = rows.why(error)
             return None
 
     n_bytes = len(files) * int(np.prod(image_shape, dtype="int64"))
     if (cache or ("memory" if n_bytes <= rows.MOST_IN_MEMORY else "none")) == "memory":
-        images, numbers = rows.filled(len(files), image_shape, lambda i: tried(decode, files[i]))
+        images, numbers = rows.filled(len(files), image_shape, lambda i: tried(files[i], look, fit))
         files = [files[i] for i in numbers]
     else:
         for file in files:
-            tried(first_look, file)
+            tried(file, look)
         stamps = [stamp for stamp in stamps if stamp[0] not in reasons]
         files = [file for file, *_ in stamps]
         identity = hashlib.sha256(repr([(os.path.basename(file), size) for file, _, _, size in stamps]).encode())
         images = rows.FileRows(files, image_shape, decode, identity.hexdigest())
         if cache == "disk":
             digest = hashlib.sha256(repr((stamps, image_shape, resize, ground)).encode()).hexdigest()[:24]
-            images = rows.written(images, cache_folder() / "pixels" / f"{digest}.u8")
+            images = rows.written(images, digest)
     broken = sorted(reasons.items(), key=lambda item: os.fsencode(item[0]))
     return _Decoded(images, files, broken, len(magnified), len(animated))

@@ -3,6 +3,8 @@
 A file `NAME.npz` has `webp`, uint8, and `offsets`, int64 `(n + 1,)`: picture i is `webp[offsets[i]:offsets[i + 1]]`.
 """
 
+import contextlib
+import functools
 import hashlib
 import io
 import zipfile
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_genzoo.data import folder
 from keras_genzoo.errors import MissingDataError, ZooError
 from keras_genzoo.typing import PathLike
 
@@ -18,26 +21,46 @@ GROUNDS = ("white", "black", "drawn")  # what is laid behind transparent pixels
 
 
 def read(path: PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file of pictures.
+    """The pictures of a file.
 
     Args:
         path: The .npz file.
 
     Returns:
-        Name -> array: `webp`, `offsets` and what else the file has.
+        `webp` and `offsets`.
 
     Raises:
         ZooError: The file is damaged.
     """
+    with _stored(path) as stored:
+        webp, offsets = stored["webp"], stored["offsets"]
+        if offsets[0] != 0 or offsets[-1] != len(webp) or np.any(np.diff(offsets) < 1):
+            raise ValueError("its offsets are not those of its bytes")
+    return {"webp": webp, "offsets": offsets}
+
+
+def beside(path: PathLike, *names: str) -> list[np.ndarray]:
+    """Other arrays of a file; its pictures are not read.
+
+    Args:
+        path: The .npz file.
+        *names: Names of the arrays.
+
+    Raises:
+        ZooError: The file is damaged.
+    """
+    with _stored(path) as stored:
+        return [stored[name] for name in names]
+
+
+@contextlib.contextmanager
+def _stored(path):
+    """The content of an .npz file; what is wrong with it is an error that names the file."""
     try:
         with np.load(path) as stored:
-            arrays = dict(stored)
-        offsets = arrays["offsets"]
-        if offsets[0] != 0 or offsets[-1] != len(arrays["webp"]) or np.any(np.diff(offsets) < 1):
-            raise ValueError("its offsets are not those of its bytes")
+            yield stored
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
-    return arrays
 
 
 def decoded(arrays: Mapping[str, np.ndarray], rows: np.ndarray, *, path: PathLike) -> np.ndarray:
@@ -103,13 +126,12 @@ def stretched(images: np.ndarray, image_shape: tuple[int, int, int] | None) -> n
     """
     from PIL import Image
 
-    from keras_genzoo.data import folder
-
     if image_shape is None or tuple(image_shape) == images.shape[1:]:
         return images
     return np.stack([folder.fitted(Image.fromarray(image), image_shape, "stretch") for image in images])
 
 
+@functools.lru_cache(maxsize=8)
 def bundled(path: Path, sha256: str) -> Path:
     """The path of a file of the package, once its SHA-256 is right.
 

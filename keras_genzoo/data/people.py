@@ -63,8 +63,8 @@ def factors(name: str, split: str, *, data_dir: str | None) -> tuple[np.ndarray,
     Raises:
         ZooError, MissingDataError: As `arrays`.
     """
-    stored = packed.read(_file(split, data_dir))
-    return stored["factors"].astype("float32"), [str(name) for name in stored["names"]]
+    values, names = packed.beside(_file(split, data_dir), "factors", "names")
+    return values.astype("float32"), [str(name) for name in names]
 
 
 def _file(split, data_dir):

@@ -5,7 +5,6 @@ The package brings the first pairs of the test split, so that a swap can be trie
 
 import functools
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +106,5 @@ def _cure(data_dir):
 @functools.lru_cache(maxsize=4)
 def _images(path, person, split, image_shape):
     """The images of one person and split."""
-    try:
-        with np.load(path) as stored:
-            images = stored[f"{split}_{person}"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ZooError(f"{path} is damaged: {error}; fetch it again") from None
+    (images,) = packed.beside(path, f"{split}_{person}")
     return packed.stretched(images, image_shape)

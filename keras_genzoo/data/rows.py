@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_genzoo import files
 from keras_genzoo.errors import ZooError, visible
 
 MOST_IN_MEMORY = 512 * 2**20  # bytes of pixels that a data set may have in memory
@@ -120,8 +121,9 @@ class FileRows(Rows):
                     is_new = file not in self._broken
                     self._broken.add(file)
                 if is_new:
-                    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-                    warnings.warn(f"{visible(file)}: {visible(reason)}; the next image takes its place", stacklevel=2)
+                    warnings.warn(
+                        f"{visible(file)}: {visible(why(error))}; the next image takes its place", stacklevel=2
+                    )
         raise ZooError(f"None of {len(self.files):,} files can be decoded, such as {visible(self.files[number])}")
 
 
@@ -153,12 +155,12 @@ class DiskRows(Rows):
         return out.reshape(len(numbers), *self.shape[1:])
 
 
-def written(rows: Rows, path: Path) -> DiskRows:
-    """The images as a file of pixels, which is written aside and then given its name; one that is there is used.
+def written(rows: Rows, name: str) -> DiskRows:
+    """The images as a file of pixels in the user's cache; one that is there is used.
 
     Args:
         rows: Images.
-        path: File to write.
+        name: Name of the file, another for other images.
 
     Returns:
         The images, from the file.
@@ -166,25 +168,16 @@ def written(rows: Rows, path: Path) -> DiskRows:
     Raises:
         ZooError: The disk has too little room, with the bytes that are missing; or the file cannot be written.
     """
-    whole = path.is_file() and path.stat().st_size == rows.nbytes
-    if not whole:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    path = files.cache() / "pixels" / f"{name}.u8"
+    if not (path.is_file() and path.stat().st_size == rows.nbytes):
+        with files.aside(path) as temporary, open(temporary, "wb") as file:
             missing = rows.nbytes - _free(path.parent)
             if missing > 0:
                 raise ZooError(
                     f"{path.parent} has {missing / 1e9:.1f} GB too little room for {rows.nbytes / 1e9:.1f} GB"
                 )
-            aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
-            try:
-                with open(aside, "wb") as file:
-                    for start in range(0, len(rows), _AHEAD * 8):
-                        file.write(rows[start : start + _AHEAD * 8].data)
-                os.replace(aside, path)
-            finally:
-                aside.unlink(missing_ok=True)
-        except OSError as error:
-            raise ZooError(f"Cannot write {path}: {error.strerror or error}") from None
+            for start in range(0, len(rows), _AHEAD * 8):
+                file.write(rows[start : start + _AHEAD * 8].data)
     return DiskRows(path, rows.shape[1:], len(rows), rows.identity)
 
 
@@ -226,6 +219,11 @@ def filled(n: int, shape: Sequence[int], image: Callable[[int], np.ndarray | Non
 
     _by_all_cores(fill, range(0, n, _AHEAD))
     return (out, np.arange(n)) if is_there.all() else (out[is_there], np.flatnonzero(is_there))
+
+
+def why(error: Exception) -> str:
+    """The reason for which a file cannot be decoded, in a line: a damaged one makes Pillow raise many kinds."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 @functools.cache

@@ -176,14 +176,7 @@ class Source:
     def _class_names(self):
         n = self.twin.n_classes
         data = self.preset.data
-        names = _data.class_names(
-            data.name,
-            data_dir=self.data_dir,
-            image_shape=self.twin.image_shape,
-            resize=data.resize,
-            ground=data.ground,
-            cache=data.cache,
-        )
+        names = _data.class_names(data.name, data_dir=self.data_dir, image_shape=self.twin.image_shape, **data.fitting)
         return names if names and len(names) == n else [str(number) for number in range(n)]
 
 

@@ -95,13 +95,7 @@ class Hooks:
         Args:
             model: The model.
         """
-        source = {
-            "data_dir": self.data_dir,
-            "image_shape": model.image_shape,
-            "resize": self.preset.data.resize,
-            "ground": self.preset.data.ground,
-            "cache": self.preset.data.cache,
-        }
+        source = {"data_dir": self.data_dir, "image_shape": model.image_shape, **self.preset.data.fitting}
         return [data.summary(name, **source) for name in self.data_names]
 
     def begin(self, model: Any, steps_per_epoch: int) -> None:

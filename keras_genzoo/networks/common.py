@@ -33,7 +33,11 @@ def project(z, image_shape, filters, dtype, use_bias=True):
             f"`filters` has {len(filters)} entries, so image sides must be divisible by {factor}. "
             f"Received: image_shape={tuple(image_shape)}"
         )
-    shape = (height // factor, width // factor, filters[0])
+    return first_map(z, (height // factor, width // factor, filters[0]), dtype, use_bias)
+
+
+def first_map(z, shape, dtype, use_bias=True):
+    """Codes -> a feature map of a shape, by a dense layer."""
     h = layers.Dense(math.prod(shape), use_bias=use_bias, dtype=dtype, name="project")(z)
     return layers.Reshape(shape, dtype=dtype)(h)
 

@@ -1,6 +1,5 @@
 """Residual networks of one spec for sides of 28 to 256 pixels: an autoencoder's two, and the two of R3GAN."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -312,9 +311,7 @@ def _first_map(h, image_shape, channels, patch, dtype):
     """Codes -> the smallest map."""
     height, width, _ = image_shape
     factor = patch * 2 ** (len(channels) - 1)
-    shape = (height // factor, width // factor, channels[-1])
-    h = layers.Dense(math.prod(shape), dtype=dtype, name="project")(h)
-    return layers.Reshape(shape, dtype=dtype)(h)
+    return common.first_map(h, (height // factor, width // factor, channels[-1]), dtype)
 
 
 def _plan(image_shape, base, multipliers, blocks, patch):

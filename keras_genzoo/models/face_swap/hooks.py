@@ -171,13 +171,7 @@ def factors_of(model: Any, names: tuple[str, ...], data_dir: str | Path | None) 
     Returns:
         `(factors_a, factors_b)`, each `(n, k)` float32; None where their landmarks are not known, or differ in number.
     """
-    source = {
-        "data_dir": data_dir,
-        "image_shape": model.image_shape,
-        "resize": model.preset.data.resize,
-        "ground": model.preset.data.ground,
-        "cache": model.preset.data.cache,
-    }
+    source = {"data_dir": data_dir, "image_shape": model.image_shape, **model.preset.data.fitting}
     marks = [landmarks.of_data(name, "train", **source) for name in names]
     points = [array for array, _ in marks if array is not None]
     poses = [array for _, array in marks if array is not None]
