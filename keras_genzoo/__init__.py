@@ -173,11 +173,14 @@ def __dir__() -> list[str]:
 _SERIALIZABLE = {
     "Autoencoder": "models.autoencoder",
     "BentMap": "layers",
+    "BlurredDownsampling": "layers",
     "Classifier": "models.classifier",
+    "ClusterChoice": "models.gan.clusters",
     "FaceSwap": "models.face_swap",
     "GAN": "models.gan",
     "GatedDense": "layers",
     "LeashedSigmoid": "layers",
+    "MinibatchStddev": "layers",
     "NearestUpsampling": "layers",
     "VAE": "models.vae",
 }

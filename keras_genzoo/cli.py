@@ -375,7 +375,11 @@ def _info(arguments: argparse.Namespace) -> None:
     with starting():
         from keras_genzoo import zoo
 
-        networks = zoo.costs(zoo.build(preset))
+        networks, trouble = {}, None
+        try:
+            networks = zoo.costs(zoo.build(preset))
+        except ZooError as error:  # the rest can be told all the same
+            trouble = error
     if arguments.json:
         record = {
             "name": preset.name,
@@ -389,6 +393,8 @@ def _info(arguments: argparse.Namespace) -> None:
     _say(f"{preset.name}: {one_line(preset.description)}\n{one_line(preset.folder)}\n\n{presets.dump(preset)}")
     for name, cost in networks.items():
         _say(f"{one_line(name)}: {cost['parameters']:,} parameters, {cost['flop'] / 1e6:,.3g} MFLOP an image")
+    if trouble:
+        _say(f"The model cannot be built: {one_line(trouble)}")
     for i, stage in enumerate(cards.training_in_words(preset)):
         _say(f"{'then' if i else 'Trained:'} {one_line(stage)}")
     if metrics is None or not metrics["rows"]:

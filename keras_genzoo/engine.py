@@ -260,7 +260,13 @@ def float_operations(network: keras.Model) -> int:
     options = profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     graph = tf.function(call, autograph=False).get_concrete_function(*inputs).graph
-    return int(profiler.profile(graph, options=options).total_float_ops)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # the profiler calls deprecated functions of its own
+    try:
+        return int(profiler.profile(graph, options=options).total_float_ops)
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -248,6 +248,9 @@ def active_units(z_mean: np.ndarray, threshold: float = 0.01) -> int:
     return int(np.sum(np.var(z_mean, axis=0) > threshold))
 
 
+_LEAST_VARIANCE = 1e-5  # of a component, as a share of the largest: float32 knows no direction of less
+
+
 def pca(train: np.ndarray, *, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of training images or codes.
 
@@ -262,6 +265,12 @@ def pca(train: np.ndarray, *, n_components: int) -> tuple[np.ndarray, np.ndarray
     train = train.reshape(len(train), -1).astype("float32")
     mean = train.mean(0)
     centred = train - mean
+    if n_components < len(train) < centred.shape[1]:
+        # Of fewer images than pixels the same directions come from a matrix of images: one of 49,152 pixels is 10 GB.
+        variances, shares = np.linalg.eigh(centred @ centred.T / len(train))
+        variances, shares = variances[::-1][:n_components], shares[:, ::-1][:, :n_components]
+        if variances[-1] > _LEAST_VARIANCE * variances[0]:  # else the last directions are none of the images' own
+            return mean, centred.T @ (shares / np.sqrt(len(train) * variances))
     return mean, np.linalg.eigh(centred.T @ centred / len(train))[1][:, ::-1][:, :n_components]
 
 

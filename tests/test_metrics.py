@@ -205,6 +205,20 @@ def test_pca_finds_the_directions():
     assert metrics.pca(x, n_components=50)[1].shape == (6, 6)
 
 
+def test_components_of_fewer_images_than_pixels_are_those_of_the_covariance():
+    """The images' own matrix is the smaller one; where it has no such direction, the large one is taken."""
+    x = np.random.default_rng(0).normal(size=(30, 200)) @ np.diag(np.linspace(3, 0.1, 200))
+    mean, basis = metrics.pca(x, n_components=5)
+    assert basis.dtype == "float32"
+    np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-5)
+    centred = (x - x.mean(0)).astype("float64")
+    direct = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :5]
+    np.testing.assert_allclose(basis @ basis.T, direct @ direct.T, atol=1e-4)
+    np.testing.assert_allclose(mean, x.mean(0), atol=1e-5)
+    same = np.repeat(x[:1], 30, axis=0)  # nothing varies
+    np.testing.assert_allclose((lambda b: b.T @ b)(metrics.pca(same, n_components=5)[1]), np.eye(5), atol=1e-5)
+
+
 # === Faces ===
 
 

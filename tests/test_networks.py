@@ -508,7 +508,7 @@ def test_residual_specs_that_do_not_fit_are_refused(options, complaint):
         networks.build({"name": "r3gan_discriminator", **options}, image_shape=SQUARE)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.nightly)])  # compiles for long
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_residual_networks_train_in_every_precision(policy, jit_compile):
     spec = {"base": 4, "multipliers": [1, 2]}

@@ -54,8 +54,16 @@ def test_a_recipe_trains_on_few_pictures_says_so_and_draws(name, pictures, photo
             if epoch:
                 seen.extend(sorted(path.stem for path in (tmp_path / "out.partial" / "monitor").glob("*.png")))
 
+    prior = {"model.prior": {"name": "realnvp", "n_layers": 2, "units": [8]}} if name == "vae_64" else {}
     model = gz.train(
-        name, tmp_path / "out", data=photos, epochs=2, updates=SMALL, callbacks=[Look()], verbose=2, patience=None
+        name,
+        tmp_path / "out",
+        data=photos,
+        epochs=2,
+        updates=SMALL | prior,
+        callbacks=[Look()],
+        verbose=2,
+        patience=None,
     )
     assert seen == pictures  # while it trained
     assert sorted(path.stem for path in (tmp_path / "out" / "monitor").iterdir()) == pictures

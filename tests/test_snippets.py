@@ -81,7 +81,7 @@ def small(monkeypatch, tmp_path):
         images, labels = whole(name, split, **({"image_shape": image_shape} if image_shape else {}))
         return images[:_N_IMAGES], None if labels is None else labels[:_N_IMAGES]
 
-    def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop"):
+    def arrays(name, split, *, data_dir=None, image_shape=None, resize="crop", ground=None, cache=None):
         if name in _NOT_BUNDLED and not (ORIGINALS / _NOT_BUNDLED[name]).is_file():
             pytest.skip(f"no {_NOT_BUNDLED[name]} in {ORIGINALS}; set KERAS_GENZOO_DATA")
         return short(name, split, image_shape and tuple(image_shape))

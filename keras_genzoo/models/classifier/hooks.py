@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_genzoo import data
 from keras_genzoo.errors import ZooError
@@ -32,7 +33,7 @@ class ClassifierHooks(Hooks):
             validation=self.validation,
             is_validating=self.is_validating,
         )
-        return batches.map(lambda x, y: (x, {"labels": tf.cast(y[:, 0], "int32"), "factors": y[:, 1:]})), n
+        return batches.map(lambda x, y: (x, {"labels": ops.cast(y[:, 0], "int32"), "factors": y[:, 1:]})), n
 
     def begin(self, model: Any, steps_per_epoch: int) -> None:
         if model.n_factors:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from sklearn.cluster import KMeans
 
 from keras_genzoo.errors import ZooError
 from keras_genzoo.typing import ArrayLike, Shape, Tensor
@@ -51,8 +50,12 @@ def fit(rows: np.ndarray, n_clusters: int, *, seed: int) -> tuple[np.ndarray, np
         `(centres, shares)`: `(n_clusters, size)` float32, and the share of the rows that each has, `(n_clusters,)`.
 
     Raises:
-        ZooError: Fewer different images than clusters.
+        ZooError: Fewer different images than clusters, or scikit-learn is not installed.
     """
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError:
+        raise ZooError("Clusters need scikit-learn: pip install 'keras-genzoo[probes]'") from None
     different = len(np.unique(rows, axis=0))
     if different < n_clusters:
         raise ZooError(f"`n_clusters` must be <= {different}, the number of different images. Received: {n_clusters}")
