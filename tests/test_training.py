@@ -12,7 +12,7 @@ from helpers import GAN, PRESET, RESTORED_GAN, TINY_SWAP, WATCHED_GAN, preset_of
 from PIL import Image
 
 import keras_genzoo as gz
-from keras_genzoo import data, files, origin, presets, training
+from keras_genzoo import data, files, models, origin, presets, training, zoo
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models.gan.hooks import GANHooks
 from keras_genzoo.provenance import write_image
@@ -486,6 +486,24 @@ def test_the_monitor_of_a_preset_watches_and_stops(tmp_path, few_images, monkeyp
         np.testing.assert_allclose(np.bincount(labels[rows]), np.bincount(labels) / 10, atol=1)
     seen = {number[image.tobytes()] for batch in batches.take(60) for image in batch.numpy()}
     assert seen == set(range(600)) - set(apart)
+
+
+@pytest.mark.filterwarnings("ignore:The monitor holds out")
+def test_clusters_are_found_among_the_images_that_are_trained_on(tmp_path, few_images, monkeypatch):
+    """Not among those that the monitor holds out; and weights to start from bring theirs along."""
+    found = []
+    monkeypatch.setattr(models.get("gan"), "adapt", lambda self, images: found.append(images))
+    text = GAN.replace("latent_dim: 4", "latent_dim: 4\n  n_clusters: 3\n  conditioning: projection")
+    preset = preset_of(text + "gan: {monitor: {every: 2, action: warn}}\n", tmp_path / "preset")
+    _, batches, _ = training.prepare(preset)
+    seen = {image.tobytes() for batch in batches.take(60) for image in batch.numpy()}
+    assert {image.tobytes() for image in found[0]} == seen
+    assert len(found[0]) == 540
+
+    model = zoo.build(preset)
+    model.cluster_centres.assign(np.ones(model.cluster_centres.shape))
+    GANHooks(preset).begin(model, 5)
+    assert len(found) == 1
 
 
 def _pictures(folder, values):

@@ -234,13 +234,11 @@ def stream(
             one, "train", binarize, labels, seed, data_dir, image_shape, resize, ground, cache
         )
         beside = targets[i] if targets is not None else classes if labels else None
-        if n_held_out:
-            if n_held_out >= len(images):
-                raise ZooError(f"{n_held_out} images are to be held out, and {one} has {len(images)}")
-            remaining = np.delete(np.arange(len(images)), held_out(len(images), n_held_out, labels=classes, seed=seed))
-            images, beside = rows.part(images, remaining), None if beside is None else beside[remaining]
-        if validation:
-            chosen = split_rows(len(images), validation, seed=seed + i)[int(is_validating)]
+        chosen = streamed_rows(
+            one, len(images), labels=classes, seed=seed, validation_seed=seed + i, n_held_out=n_held_out,
+            validation=validation, is_validating=is_validating,
+        )  # fmt: skip
+        if len(chosen) < len(images):
             images, beside = rows.part(images, chosen), None if beside is None else beside[chosen]
         sets.append((images, beside))
     fewest = min(len(images) for images, _ in sets)
@@ -346,6 +344,43 @@ def held_out(n_images: int, n: int, *, labels: np.ndarray | None, seed: int) -> 
             places[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
         order = random.permutation(order[np.argsort(places, kind="stable")][:n])
     return order[:n]
+
+
+def streamed_rows(
+    name: str,
+    n_images: int,
+    *,
+    labels: np.ndarray | None,
+    seed: int,
+    validation_seed: int | None = None,
+    n_held_out: int = 0,
+    validation: float = 0.0,
+    is_validating: bool = False,
+) -> np.ndarray:
+    """The rows of a training set that `stream` gives.
+
+    Args:
+        name: Name of the data set, for errors.
+        n_images: Number of images of the set.
+        labels: Classes of the images, `(n_images,)` integers; None: there are none.
+        seed, n_held_out, validation, is_validating: As in `stream`.
+        validation_seed: Seed by which the share `validation` is drawn, another for each of several sets; None: `seed`.
+
+    Returns:
+        `(n,)` int64, in ascending order.
+
+    Raises:
+        ZooError: All images are held out.
+    """
+    remaining = np.arange(n_images)
+    if n_held_out:
+        if n_held_out >= n_images:
+            raise ZooError(f"{n_held_out} images are to be held out, and {name} has {n_images}")
+        remaining = np.delete(remaining, held_out(n_images, n_held_out, labels=labels, seed=seed))
+    if validation:
+        parts = split_rows(len(remaining), validation, seed=seed if validation_seed is None else validation_seed)
+        remaining = remaining[parts[int(is_validating)]]
+    return remaining
 
 
 def summary(

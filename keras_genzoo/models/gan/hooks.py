@@ -56,10 +56,16 @@ class GANHooks(Hooks):
         return super().summary(model) + ([self._held_out_line(model)] if is_quiet else [])
 
     def begin(self, model: Any, steps_per_epoch: int) -> None:
-        if model.n_clusters:
-            pixels, _ = zoo.arrays(model, "train", data_dir=self.data_dir)
-            pixels = data.rows.in_memory(pixels, seed=self.preset.training.seed)
-            model.adapt(data.as_seen(pixels, binarize=self.preset.data.binarize, seed=self.preset.training.seed))
+        if not model.n_clusters or model.is_adapted:
+            return  # weights to start from bring their clusters along
+        config = self.preset.training
+        pixels, labels = zoo.arrays(model, "train", data_dir=self.data_dir)
+        chosen = data.streamed_rows(
+            self.preset.data.name, len(pixels), labels=labels, seed=config.seed,
+            n_held_out=self._n_held_out(model), validation=self.validation,
+        )  # fmt: skip
+        pixels = data.rows.in_memory(data.rows.part(pixels, chosen), seed=config.seed)
+        model.adapt(data.as_seen(pixels, binarize=self.preset.data.binarize, seed=config.seed))
 
     def callbacks(
         self, model: Any, folder: Path, *, every: int

@@ -186,11 +186,16 @@ class GAN(Labelled, LatentModel):
         self.cluster_centres.assign(centres)
         self.cluster_choice.bounds.assign(clusters.bounds(shares))
 
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the clusters that `n_clusters` asks for are found."""
+        return bool(self.n_clusters) and bool(np.any(engine.array(self.cluster_centres)))
+
     def own_state(self) -> list:
         return [*super().own_state(), *([self.cluster_centres] if self.n_clusters else [])]
 
     def make_train_function(self, force: bool = False) -> Any:
-        if self.n_clusters and not np.any(engine.array(self.cluster_centres)):
+        if self.n_clusters and not self.is_adapted:
             raise ZooError("A GAN with `n_clusters` trains once it knows them: call adapt(images) before fit")
         return super().make_train_function(force)
 
