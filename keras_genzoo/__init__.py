@@ -172,6 +172,7 @@ def __dir__() -> list[str]:
 # Module of each class that a `.keras` file may name; a test compares it with the classes that register themselves.
 _SERIALIZABLE = {
     "Autoencoder": "models.autoencoder",
+    "Affine": "layers",
     "BentMap": "layers",
     "BlurredDownsampling": "layers",
     "Classifier": "models.classifier",

@@ -192,6 +192,35 @@ class MinibatchStddev(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
+class Affine(keras.layers.Layer):
+    """Each column of numbers times a scale, plus a shift: y = x * scale + shift.
+
+    The map begins as the identity. It is not trainable: its owner sets the weights, such as the deviation and the mean
+    of what a network tells in units of the deviation.
+
+    Shapes: `(batch, size)` -> `(batch, size)`, always in float32. Weights, in order: scale, shift.
+
+    Args:
+        **kwargs: Options of every Keras layer but `dtype` and `trainable`.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
+
+    def build(self, input_shape: Shape) -> None:
+        size = input_shape[-1]
+        self.scale = self.add_weight(name="scale", shape=(size,), initializer="ones")
+        self.shift = self.add_weight(name="shift", shape=(size,), initializer="zeros")
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
 class BentMap(keras.layers.Layer):
     """An affine map of codes plus a hidden layer of tanh units.
 

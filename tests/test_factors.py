@@ -43,7 +43,8 @@ def test_the_loss_is_cross_entropy_and_the_error_of_the_known_factors(mnist):
     factors[0] = np.nan
     model.adapt(factors)
     deviation = np.nanstd(factors, axis=0)
-    np.testing.assert_allclose(model.factor_deviation, deviation, rtol=1e-5)
+    np.testing.assert_allclose(model.factor_units.scale, deviation, rtol=1e-5)
+    np.testing.assert_allclose(model.factor_units.shift, np.nanmean(factors, axis=0), atol=1e-5)
     outputs, told = model.classify(mnist[:40]), _told(40, factors)
     shifted = outputs["logits"] - outputs["logits"].max(1, keepdims=True)
     entropy = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(40), told["labels"]]
@@ -71,7 +72,8 @@ def test_deviations_are_saved(mnist, tmp_path):
     model.adapt([[1.0, 2.0, np.nan], [3.0, 2.0, 5.0]])
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.factor_deviation, [1, 1, 1])  # of 1 and 3; of what is always the same; of one
+    np.testing.assert_allclose(again.factor_units.scale, [1, 1, 1])  # of 1 and 3; of what is always the same; of one
+    np.testing.assert_allclose(again.factor_units.shift, [2, 2, 5])
     for key, value in model.classify(mnist[:4]).items():
         np.testing.assert_array_equal(again.classify(mnist[:4])[key], value)
 
@@ -91,6 +93,20 @@ def test_deviations_are_saved(mnist, tmp_path):
 def test_bad_factors_stop_at_every_door(door, y, complaint, mnist):
     with pytest.raises(ZooError, match=complaint):
         getattr(_factored(), door)(mnist[:8], y)
+
+
+def test_factors_of_any_units_are_learned_alike(mnist):
+    """The head of a new model stands at the mean, whatever the units; so a step is the same but for the units."""
+    standard = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    kernels = []
+    for scale, shift in ((1.0, 0.0), (0.01, 7.0)):
+        model = _factored(compiled=False)
+        model.adapt(standard * scale + shift)
+        model.compile("sgd")
+        model.fit(mnist[:40], _told(40, standard * scale + shift), batch_size=40, shuffle=False, verbose=0)
+        kernels.append(model.network.get_weights())
+    for one, other in zip(*kernels, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_adapt_takes_factors_of_this_model():

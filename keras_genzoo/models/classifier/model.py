@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from pydantic import Field
 
-from keras_genzoo import networks
+from keras_genzoo import layers, networks
 from keras_genzoo.errors import ZooError
 from keras_genzoo.models import inputs
 from keras_genzoo.models.base import ImageShape, ZooModel
@@ -21,7 +21,8 @@ class Classifier(ZooModel):
     """Images -> `features`, class `logits`, and with `n_factors` also `factors`, what an image was made from.
 
     The loss is the cross entropy of the classes, plus the mean squared error of the factors, each over its deviation
-    among the training images. A factor that is not known, NaN, costs nothing.
+    among the training images: the network tells a factor in these units, less its mean, and `classify` in its own. A
+    factor that is not known, NaN, costs nothing. `adapt` takes means and deviations from the training images.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -60,9 +61,10 @@ class Classifier(ZooModel):
             outputs={"logits": n_classes, **({"factors": n_factors} if n_factors else {})},
         )
         if n_factors:
-            self.factor_deviation = self.add_weight(
-                name="factor_deviation", shape=(n_factors,), initializer="ones", trainable=False, dtype="float32"
-            )
+            # The head tells factors in units of their deviations: its own would be as different as theirs, and the
+            # error of the smallest would drive every step.
+            self.factor_units = layers.Affine(name="factor_units")
+            self.factor_units.build((None, n_factors))
             self.LOSSES = (*self.LOSSES, "factor_loss")
             self._trackers["factor_loss"] = keras.metrics.Mean(name="factor_loss")
         self.build()
@@ -80,7 +82,7 @@ class Classifier(ZooModel):
         return self.network(images, training=training)["logits"]
 
     def adapt(self, factors: ArrayLike) -> None:
-        """Takes the deviation of each factor, over which its error is counted, from those of the training images.
+        """Takes the mean and the deviation of each factor, in units of which it is learned, from the training images.
 
         Args:
             factors: Factors, `(n, n_factors)`; NaN where one is not known.
@@ -91,11 +93,10 @@ class Classifier(ZooModel):
         if not self.n_factors:
             raise ZooError("`adapt` takes factors, and this classifier has none (n_factors=0)")
         inputs.Part(inputs.factors(self.n_factors), factors, "factors").check()
-        deviation = np.nanstd(np.asarray(factors, "float64"), axis=0)
-        self.factor_deviation.assign(np.where(deviation > 0, deviation, 1.0))
-
-    def own_state(self) -> list:
-        return [*super().own_state(), *([self.factor_deviation] if self.n_factors else [])]
+        known = np.ma.masked_invalid(np.asarray(factors, "float64"))
+        deviation = np.ma.filled(known.std(axis=0), 0.0)
+        self.factor_units.scale.assign(np.where(deviation > 0, deviation, 1.0))
+        self.factor_units.shift.assign(np.ma.filled(known.mean(axis=0), 0.0))
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y, weights = self._parts(data)
@@ -145,10 +146,10 @@ class Classifier(ZooModel):
         loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         if not self.n_factors:
             return loss, {"accuracy": accuracy}
-        wanted = ops.cast(y["factors"], "float32")
+        wanted = (ops.cast(y["factors"], "float32") - self.factor_units.shift) / self.factor_units.scale
         is_known = ops.logical_not(ops.isnan(wanted))
         error = ops.where(is_known, outputs["factors"] - ops.where(is_known, wanted, 0.0), 0.0)
-        factor_loss = ops.mean(ops.square(error / self.factor_deviation), axis=1)
+        factor_loss = ops.mean(ops.square(error), axis=1)
         return loss + factor_loss, {"accuracy": accuracy, "factor_loss": factor_loss}
 
     def _labels(self, y):
@@ -167,7 +168,10 @@ class Classifier(ZooModel):
 
     def endpoints(self) -> dict[str, keras.Model]:
         images = self.network.inputs[0]
-        return {"classify": keras.Model(images, self.network(images), name="classify")}
+        outputs = self.network(images)
+        if self.n_factors:
+            outputs = outputs | {"factors": self.factor_units(outputs["factors"])}
+        return {"classify": keras.Model(images, outputs, name="classify")}
 
     def classify(self, images: ArrayLike) -> dict[str, np.ndarray]:
         """Features and logits of images `(n, H, W, C)` in [0, 1].
