@@ -577,12 +577,18 @@ def test_a_damaged_original_file_is_named(empty_home, tmp_path):
 HOLD = "import filelock, sys, time; a = filelock.FileLock(sys.argv[1]); a.acquire(); print(flush=True); time.sleep(60)"
 
 
+def _described():
+    """What TFDS tells of a set of one image."""
+    splits = {split: SimpleNamespace(num_examples=1) for split in ("train", "test")}
+    return SimpleNamespace(splits=splits, features={"image": SimpleNamespace(shape=(2, 2, 1))})
+
+
 def test_a_data_set_is_prepared_by_one_at_a_time(tmp_path, monkeypatch):
     """Who comes second waits, says so, and finds it prepared. A process that is killed meanwhile holds up nobody."""
     folder, prepared = tmp_path / "slow_set" / "1.0.0", []
 
     class Builder:
-        name, data_path, url_infos, info = "slow_set", folder, {}, SimpleNamespace(splits=["train"], features=["image"])
+        name, data_path, url_infos, info = "slow_set", folder, {}, _described()
 
         def is_prepared(self):
             return folder.is_dir()
@@ -607,7 +613,7 @@ def test_a_data_set_is_prepared_by_one_at_a_time(tmp_path, monkeypatch):
         at_end.callback(other.kill)  # also where the test fails, or it would wait for the sleeper
         warnings.simplefilter("always")
         assert other.stdout.readline() == b"\n"
-        waiting = [pool.submit(tfds._arrays, "slow_set", "train", str(tmp_path / str(i))) for i in range(2)]
+        waiting = [pool.submit(tfds.arrays, "slow_set", "train", data_dir=str(tmp_path / str(i))) for i in range(2)]
         time.sleep(0.3)
         assert not [future.exception() for future in waiting if future.done()]
         assert not prepared
@@ -689,6 +695,86 @@ def test_unknown_split_of_a_tfds_data_set(monkeypatch, no_network, fashion_home)
     _tfds_home(monkeypatch, fashion_home)
     with pytest.raises(ZooError, match=r"fashion_mnist has the splits train, test\. Received: 'validation'"):
         data.load("fashion_mnist", "validation")
+
+
+@pytest.fixture
+def pets(monkeypatch, no_network, tmp_path):
+    """A folder where TFDS has "cats_vs_dogs" of many sizes, prepared elsewhere: its train split."""
+    import tensorflow_datasets
+
+    _tfds_home(monkeypatch, tmp_path / "tfds")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    features = tensorflow_datasets.features
+    version = str(tensorflow_datasets.builder("cats_vs_dogs").version)
+    examples = [
+        {"image": np.full((20 + i, 30, 3), (5 * i, 40, 90), "uint8"), "label": i % 2, "image/filename": str(i)}
+        for i in range(40)
+    ]
+    described = features.FeaturesDict(
+        {
+            "image": features.Image(shape=(None, None, 3)),
+            "label": features.ClassLabel(names=["cat", "dog"]),
+            "image/filename": features.Text(),
+        }
+    )
+    signature = {
+        "image": tf.TensorSpec((None, None, 3), "uint8"),
+        "label": tf.TensorSpec((), "int64"),
+        "image/filename": tf.TensorSpec((), "string"),
+    }
+    tensorflow_datasets.dataset_builders.store_as_tfds_dataset(
+        name="cats_vs_dogs", version=version, features=described, data_dir=tmp_path / "own", disable_shuffling=True,
+        split_datasets={"train": tf.data.Dataset.from_generator(lambda: examples, output_signature=signature)},
+    )  # fmt: skip
+    yield {"name": "cats_vs_dogs", "data_dir": tmp_path / "own"}
+    tfds._arrays.cache_clear()
+
+
+def test_tfds_images_of_many_sizes_are_brought_to_one(pets):
+    """As a folder's are; and a set without "test" has the last tenth in its place."""
+    images, labels = data.arrays(**pets, split="train", image_shape=(8, 12, 3))
+    assert (images.shape, images.dtype) == ((36, 8, 12, 3), "uint8")
+    np.testing.assert_array_equal(images[:, 4, 6], [(5 * i, 40, 90) for i in range(36)])
+    np.testing.assert_array_equal(labels, np.arange(36) % 2)
+    apart, labels = data.arrays(**pets, split="test", image_shape=(8, 12, 3))
+    np.testing.assert_array_equal(apart[:, 4, 6, 0], [5 * i for i in range(36, 40)])
+    np.testing.assert_array_equal(labels, [0, 1, 0, 1])
+    grey = data.arrays(**pets, split="test", image_shape=(30, 30, 1), resize="pad", ground="white")[0]
+    assert grey.shape == (4, 30, 30, 1)
+    assert data.class_names(**pets) == ["cat", "dog"]
+    assert "36 images to train with, 2 classes, ? x ? x 3 brought to 8 x 12 x 3" in data.summary(
+        **pets, image_shape=(8, 12, 3)
+    )
+    with pytest.raises(ZooError, match=r"are of many shapes; `image_shape` says to which"):
+        data.arrays(**pets, split="train")
+    with pytest.raises(ZooError, match=r"`cache` is memory or disk\. Received: 'none'"):
+        data.arrays(**pets, split="train", image_shape=(8, 12, 3), cache="none")
+
+
+def test_tfds_images_that_memory_does_not_hold_lie_on_disk(pets, monkeypatch):
+    """Pixels, labels and batches are those of memory; the second process reads the file of the first."""
+
+    def read_again(*_):
+        pytest.fail("read again")
+        yield
+
+    options = {**pets, "image_shape": (8, 12, 3)}
+    images, labels = data.arrays(**options, split="train")
+    batches, _ = data.stream(**options, batch_size=7, labels=True)
+    in_memory = [(x.numpy(), y.numpy()) for x, y in batches.take(8)]
+    for _ in range(2):
+        tfds._arrays.cache_clear()
+        monkeypatch.setattr(data.rows, "MOST_IN_MEMORY", 5000)
+        on_disk, again = data.arrays(**options, split="train")
+        assert isinstance(on_disk, data.rows.DiskRows)
+        np.testing.assert_array_equal(on_disk[np.arange(36)], images)
+        np.testing.assert_array_equal(again, labels)
+        monkeypatch.setattr(tfds, "_pieces", read_again)
+    batches, _ = data.stream(**options, batch_size=7, labels=True)
+    for (x, y), (a, b) in zip(batches.take(8), in_memory, strict=True):
+        np.testing.assert_array_equal(x, a)
+        np.testing.assert_array_equal(y, b)
+    assert "pixels kept in" in data.summary(**options)
 
 
 # === The static binarisation ===

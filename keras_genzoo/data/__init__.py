@@ -120,15 +120,17 @@ def load(
         drop_remainder: Whether a last, smaller batch is left out.
         data_dir: Folder of data sets for machines without a data host: `data_dir/NAME/` holds the original files, or
             those that TFDS prepared. None: $KERAS_GENZOO_DATA.
-        image_shape: Shape of the result for a folder or pictures that come with the zoo, `(height, width, channels)`
-            with 1 or 3 channels. None: every other data set has a shape of its own.
-        resize: Way to fit a folder's images to the shape: "crop" scales an image until it covers the shape and cuts out
-            the middle; "pad" scales it until it fits and pads with the ground; "stretch" scales each side on its own.
+        image_shape: Shape of the result for a folder, a set of TFDS, or pictures that come with the zoo,
+            `(height, width, channels)` with 1 or 3 channels. None: their own, where they have one.
+        resize: Way to fit the images of a folder or of TFDS to the shape: "crop" scales an image until it covers the
+            shape and cuts out the middle; "pad" scales it until it fits and pads with the ground; "stretch" scales each
+            side on its own.
         ground: What is laid behind transparent pixels: "white", "black", or "drawn", a colour of each image's own that
             is the same in every run. None: white for emoji, black for a folder.
-        cache: Place of the pixels of a folder: "memory"; "disk", a file of resized pixels in the user's cache; or
-            "none", in which case they are decoded whenever they are needed, by all cores. None: memory up to half a
-            gigabyte, else "none". Order and pixels are the same in each.
+        cache: Place of the pixels of a folder or a set of TFDS: "memory"; "disk", a file of resized pixels in the
+            user's cache; or "none", for a folder, whose images are then decoded whenever they are needed, by all cores.
+            None: memory up to half a gigabyte, beyond it "none" for a folder and "disk" for a set of TFDS. Order and
+            pixels are the same in each.
         augment: Names of augmentations of shuffled images, "flip", "shift" and "colour", drawn anew every epoch; see
             `augment`. Without shuffling the images stay as they are.
         factors: Whether batches are `(images, factors)`, what each image was made from, float32 `(batch, n)`; see
@@ -411,8 +413,18 @@ def summary(
     images, labels = arrays(
         name, "train", data_dir=data_dir, image_shape=image_shape, resize=resize, ground=ground, cache=cache
     )
-    classes = "no classes" if labels is None else f"{len(np.unique(labels)):,} classes"
-    return f"{visible(name)}: {len(images):,} images to train with, {classes}"
+    parts = [f"{len(images):,} images to train with"]
+    parts.append("no classes" if labels is None else f"{len(np.unique(labels)):,} classes")
+    if _source(name).__module__ == f"{_HERE}.tfds":
+        from keras_genzoo.data import tfds
+
+        own = tfds.own_shape(name, data_directory(data_dir))
+        if own != images.shape[1:]:
+            given = " x ".join("?" if side is None else str(side) for side in own)
+            parts.append(f"{given} brought to {' x '.join(map(str, images.shape[1:]))}")
+    if isinstance(images, rows.DiskRows):
+        parts.append(f"pixels kept in {images.path}")
+    return f"{visible(name)}: {', '.join(parts)}"
 
 
 def class_names(

@@ -269,6 +269,19 @@ def _to_srgb(profile, mode):
     return transform if np.abs(moved).max() > 1 else None
 
 
+def check_fit(source: str, image_shape: tuple[int, int, int], resize: str) -> None:
+    """Raises ZooError where `fitted` does not take a shape or a way.
+
+    Args:
+        source: Name of what the images are of, for the error.
+        image_shape, resize: As in `fitted`.
+    """
+    if resize not in RESIZES:
+        raise ZooError(f"`resize` must be one of {', '.join(RESIZES)}. Received: {resize!r}")
+    if image_shape[-1] not in (1, 3):
+        raise ZooError(f"Images of {source} have 1 or 3 channels. Received: image_shape={image_shape}")
+
+
 def fitted(
     image: Any, image_shape: tuple[int, int, int], resize: str, *, colour: tuple[int, int, int] = _BLACK
 ) -> np.ndarray:
@@ -305,7 +318,7 @@ def _draft(image, side):
         image.draft(None, (round(image.width * scale), round(image.height * scale)))
 
 
-def _colour(ground, file):
+def colour_of(ground: str | None, file: str) -> tuple[int, int, int]:
     """The colour of a ground behind the picture of a file; a drawn one goes by the file's name alone."""
     if ground == "drawn":
         digest = hashlib.sha256(os.fsencode(os.path.basename(file))).digest()
@@ -371,10 +384,7 @@ def _read(name, split, image_shape, resize, ground, cache):
     """Reads one split: `(folder, decoded)`, the `_Folder` of all files and the `_Decoded` images of the split."""
     if image_shape is None:
         raise ZooError(f"{name} needs `image_shape`, the (height, width, channels) to bring its images to")
-    if resize not in RESIZES:
-        raise ZooError(f"`resize` must be one of {', '.join(RESIZES)}. Received: {resize!r}")
-    if image_shape[-1] not in (1, 3):
-        raise ZooError(f"Images of a folder have 1 or 3 channels. Received: image_shape={image_shape}")
+    check_fit("a folder", image_shape, resize)
     if not isinstance(split, str) or split.lower() not in _SPLIT_OF:
         raise ZooError(f"{name} has the splits train, test. Received: {split!r}")
     root, path = root_of(name), name.removeprefix(PREFIX)
@@ -569,7 +579,7 @@ def _decoded(stamps, image_shape, resize, ground, cache):
             animated.add(file)
 
     def fit(file, image):
-        return fitted(image, image_shape, resize, colour=_colour(ground, file))
+        return fitted(image, image_shape, resize, colour=colour_of(ground, file))
 
     def decode(file):
         with opened(file) as image:
@@ -597,6 +607,6 @@ def _decoded(stamps, image_shape, resize, ground, cache):
         images = rows.FileRows(files, image_shape, decode, identity.hexdigest())
         if cache == "disk":
             digest = hashlib.sha256(repr((stamps, image_shape, resize, ground)).encode()).hexdigest()[:24]
-            images = rows.written(images, digest)
+            images = rows.stored(rows.in_pieces(images), digest, image_shape, len(images), images.identity)
     broken = sorted(reasons.items(), key=lambda item: os.fsencode(item[0]))
     return _Decoded(images, files, broken, len(magnified), len(animated))

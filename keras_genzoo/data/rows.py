@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class FileRows(Rows):
                 out[i] = self._image(int(numbers[i]))
 
         piece = max(1, min(_AHEAD, -(-len(numbers) // (2 * (os.cpu_count() or 1)))))
-        _by_all_cores(fill, range(0, len(numbers), piece))
+        by_all_cores(fill, range(0, len(numbers), piece))
         return out
 
     def _image(self, number):
@@ -155,12 +155,15 @@ class DiskRows(Rows):
         return out.reshape(len(numbers), *self.shape[1:])
 
 
-def written(rows: Rows, name: str) -> DiskRows:
-    """The images as a file of pixels in the user's cache; one that is there is used.
+def stored(pieces: Iterable[np.ndarray], name: str, shape: Sequence[int], n: int, identity: str) -> DiskRows:
+    """Images as a file of pixels in the user's cache; one that is there is used, and the pieces are not asked for.
 
     Args:
-        rows: Images.
+        pieces: The images in their order, some at once, uint8 `(m, H, W, C)`.
         name: Name of the file, another for other images.
+        shape: Shape of an image.
+        n: Number of images.
+        identity: See `Rows`.
 
     Returns:
         The images, from the file.
@@ -168,17 +171,21 @@ def written(rows: Rows, name: str) -> DiskRows:
     Raises:
         ZooError: The disk has too little room, with the bytes that are missing; or the file cannot be written.
     """
-    path = files.cache() / "pixels" / f"{name}.u8"
-    if not (path.is_file() and path.stat().st_size == rows.nbytes):
+    path, n_bytes = files.cache() / "pixels" / f"{name}.u8", n * int(np.prod(shape, dtype="int64"))
+    if not (path.is_file() and path.stat().st_size == n_bytes):
         with files.aside(path) as temporary, open(temporary, "wb") as file:
-            missing = rows.nbytes - _free(path.parent)
+            missing = n_bytes - _free(path.parent)
             if missing > 0:
-                raise ZooError(
-                    f"{path.parent} has {missing / 1e9:.1f} GB too little room for {rows.nbytes / 1e9:.1f} GB"
-                )
-            for start in range(0, len(rows), _AHEAD * 8):
-                file.write(rows[start : start + _AHEAD * 8].data)
-    return DiskRows(path, rows.shape[1:], len(rows), rows.identity)
+                raise ZooError(f"{path.parent} has {missing / 1e9:.1f} GB too little room for {n_bytes / 1e9:.1f} GB")
+            for piece in pieces:
+                file.write(np.ascontiguousarray(piece).data)
+    return DiskRows(path, shape, n, identity)
+
+
+def in_pieces(rows: Rows) -> Iterator[np.ndarray]:
+    """Yields images some at once, in their order."""
+    for start in range(0, len(rows), _AHEAD * 8):
+        yield rows[start : start + _AHEAD * 8]
 
 
 def _free(folder):
@@ -200,13 +207,7 @@ def filled(n: int, shape: Sequence[int], image: Callable[[int], np.ndarray | Non
     Raises:
         ZooError: Memory does not suffice, with the bytes that are missing.
     """
-    needed = n * int(np.prod(shape, dtype="int64"))
-    missing = needed - available()
-    if missing > 0:
-        raise ZooError(
-            f"{n:,} images of {tuple(shape)} take {needed / 1e9:.1f} GB of memory, {missing / 1e9:.1f} GB more "
-            "than are free; use cache='disk' (data.cache), or a smaller image_shape"
-        )
+    require_memory(n, shape)
     out, is_there = np.empty((n, *shape), "uint8"), np.ones(n, bool)
 
     def fill(start):
@@ -217,8 +218,19 @@ def filled(n: int, shape: Sequence[int], image: Callable[[int], np.ndarray | Non
             else:
                 out[i] = made
 
-    _by_all_cores(fill, range(0, n, _AHEAD))
+    by_all_cores(fill, range(0, n, _AHEAD))
     return (out, np.arange(n)) if is_there.all() else (out[is_there], np.flatnonzero(is_there))
+
+
+def require_memory(n: int, shape: Sequence[int]) -> None:
+    """Raises ZooError, with the bytes that are missing, where memory does not hold images of a shape."""
+    needed = n * int(np.prod(shape, dtype="int64"))
+    missing = needed - available()
+    if missing > 0:
+        raise ZooError(
+            f"{n:,} images of {tuple(shape)} take {needed / 1e9:.1f} GB of memory, {missing / 1e9:.1f} GB more "
+            "than are free; use cache='disk' (data.cache), or a smaller image_shape"
+        )
 
 
 def why(error: Exception) -> str:
@@ -231,14 +243,13 @@ def _pool():
     return ThreadPoolExecutor(max(os.cpu_count() or 1, 2), thread_name_prefix="keras_genzoo_decode")
 
 
-def _by_all_cores(fill, starts):
-    """Calls a function of each number, in threads: Pillow lets go of Python while it decodes."""
+def by_all_cores(function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+    """What a function gives for each argument, called in threads: Pillow lets go of Python while it decodes."""
     try:
-        calls = _pool().map(fill, starts)
+        calls = _pool().map(function, *arguments)
     except RuntimeError:  # Python is closing, and a pipeline still reads ahead
-        calls = map(fill, starts)
-    for _ in calls:
-        pass
+        calls = map(function, *arguments)
+    return list(calls)
 
 
 def available() -> int:

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import hashlib
+import itertools
 import socket
 import urllib.parse
 import urllib.request
@@ -11,28 +13,60 @@ from typing import Any
 
 import numpy as np
 
+from keras_genzoo.data import folder, rows
 from keras_genzoo.errors import MissingDataError, ZooError
 
 _PROBE_SECONDS = 5  # time within which a host must answer
 _HTTP_PORT, _HTTPS_PORT = 80, 443
+_SHARES = {"train": "train[:90%]", "test": "train[90%:]"}  # of a data set that has no other split
+_AT_ONCE = 512  # images that are fitted in one piece
 
 
-def arrays(name: str, split: str, *, data_dir: str | None, **_: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def arrays(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    image_shape: tuple[int, int, int] | None = None,
+    resize: str = "crop",
+    ground: str | None = None,
+    cache: str | None = None,
+    **_: Any,
+) -> tuple[Any, np.ndarray | None]:
     """A split of a data set.
+
+    A set without "test" has its "validation" in the place; one without either the last tenth of its "train", which is
+    then not in "train".
 
     Args:
         name: Name of the data set at TensorFlow Datasets.
         split: Name of the split.
         data_dir: Folder of data sets; None: there is none.
+        image_shape: Shape to which images of another are fitted, `(H, W, C)` with 1 or 3 channels; None: their own,
+            where they have one.
+        resize, ground: Ways to fit them, see `data.load`.
+        cache: "memory" or "disk", a file of pixels in the user's cache; None: memory up to half a gigabyte of pixels.
 
     Returns:
-        `(images, labels)`: uint8 `(n, H, W, C)`; int64 `(n,)`, or None where the set has no labels.
+        `(images, labels)`: uint8 `(n, H, W, C)`, or `rows.DiskRows` of them; int64 `(n,)`, or None where the set has no
+        labels.
 
     Raises:
-        ZooError: No data set of images, no such split, or a damaged original file.
+        ZooError: No data set of images, no such split, a bad argument, or a damaged original file.
         MissingDataError: The data set is not here and cannot be fetched.
     """
-    return _arrays(name, split, data_dir)
+    shape = None if image_shape is None else tuple(image_shape)
+    return _arrays(name, split, data_dir, shape, resize, ground, cache)
+
+
+def own_shape(name: str, data_dir: str | None) -> tuple[int | None, int | None, int | None]:
+    """The shape of the images of a data set, `(H, W, C)`; None for a side that differs between images.
+
+    Args:
+        name: Name of the data set at TensorFlow Datasets.
+        data_dir: Folder of data sets; None: there is none.
+    """
+    return tuple(_builder(name, data_dir).info.features["image"].shape)
 
 
 def class_names(name: str, data_dir: str | None) -> list[str] | None:
@@ -55,10 +89,46 @@ def names() -> list[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _arrays(name, split, data_dir):
+def _arrays(name, split, data_dir, image_shape, resize, ground, cache):
     """The images and labels of one split, prepared first where they are not yet."""
-    import tensorflow_datasets as tfds
+    builder = _prepared(name, data_dir)
+    split = _split(builder, split)
+    if "image" not in builder.info.features:
+        raise ZooError(f"{name} is not a data set of images: it has {', '.join(builder.info.features)}")
+    if cache not in (None, "memory", "disk"):
+        raise ZooError(f"The images of {name} lie one after the other: `cache` is memory or disk. Received: {cache!r}")
+    own, n = tuple(builder.info.features["image"].shape), builder.info.splits[split].num_examples
+    shape = image_shape or own
+    if None in shape:
+        raise ZooError(f"The images of {name} are of many shapes; `image_shape` says to which they are brought")
+    if shape != own:
+        folder.check_fit(name, shape, resize)
+    n_bytes = n * int(np.prod(shape, dtype="int64"))
+    is_small = n_bytes <= rows.MOST_IN_MEMORY
+    if shape == own and (cache == "memory" or (cache is None and is_small)):
+        examples: Any = _examples(builder, split, batch_size=-1)
+        labels = examples.get("label")
+        return np.asarray(examples["image"]), None if labels is None else np.asarray(labels, "int64")
+    labels = [] if "label" in builder.info.features else None
+    pieces = _pieces(builder, split, None if shape == own else shape, resize, ground, labels)
+    if (cache or ("memory" if is_small else "disk")) == "memory":
+        rows.require_memory(n, shape)
+        images: Any = np.empty((n, *shape), "uint8")
+        done = 0
+        for piece in pieces:
+            images[done : done + len(piece)] = piece
+            done += len(piece)
+    else:
+        identity = f"{name} {builder.version} {split} {shape} {resize} {ground}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        images = rows.stored(pieces, digest, shape, n, identity)
+        if labels is not None and not labels:  # the pixels were there from before, and were not read again
+            labels = [example["label"] for example in _examples(builder, split, without_images=True)]
+    return images, None if labels is None else np.array(labels, "int64")
 
+
+def _prepared(name, data_dir):
+    """The builder of a data set that is prepared."""
     builder = _builder(name, data_dir)
     if not builder.is_prepared():
         originals = _originals(builder, data_dir)
@@ -66,13 +136,55 @@ def _arrays(name, split, data_dir):
             builder = _builder(name, data_dir)  # another process may have prepared it in the meantime
             if not builder.is_prepared():
                 _prepare(builder, originals)
-    if split not in builder.info.splits:
-        raise ZooError(f"{name} has the splits {', '.join(builder.info.splits)}. Received: {split!r}")
-    if "image" not in builder.info.features:
-        raise ZooError(f"{name} is not a data set of images: it has {', '.join(builder.info.features)}")
-    examples: Any = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-    labels = examples.get("label")
-    return np.asarray(examples["image"]), None if labels is None else np.asarray(labels, "int64")
+    return builder
+
+
+def _split(builder, split):
+    """The split of the data set that is meant by a name."""
+    splits = builder.info.splits
+    if split == "test" and split not in splits and "validation" in splits:
+        return "validation"
+    if set(splits) == {"train"} and split in _SHARES:
+        return _SHARES[split]
+    if split not in splits:
+        raise ZooError(f"{builder.name} has the splits {', '.join(splits)}. Received: {split!r}")
+    return split
+
+
+def _examples(builder, split, *, batch_size=None, without_images=False) -> Any:
+    """The examples of a split, in the order of their file."""
+    import tensorflow_datasets as tfds
+
+    decoders = {"image": tfds.decode.SkipDecoding()} if without_images else None
+    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=batch_size, decoders=decoders))
+
+
+def _pieces(builder, split, image_shape, resize, ground, labels):
+    """Yields the images of a split in pieces `(m, H, W, C)`, fitted to a shape if there is one; notes the labels."""
+    examples = iter(_examples(builder, split))
+    done = 0
+    while piece := list(itertools.islice(examples, _AT_ONCE)):
+        if labels is not None:
+            labels += [example["label"] for example in piece]
+        images = [example["image"] for example in piece]
+        if image_shape is not None:
+            images = rows.by_all_cores(
+                functools.partial(_fitted, image_shape=image_shape, resize=resize, ground=ground),
+                images,
+                range(done, done + len(images)),
+            )
+        done += len(images)
+        yield np.stack(images)
+
+
+def _fitted(pixels, number, *, image_shape, resize, ground):
+    """An image of a data set in another shape, see `folder.fitted`; the number draws its ground."""
+    from PIL import Image
+
+    if pixels.dtype != "uint8":
+        raise ZooError(f"Images of {pixels.dtype} keep their own shape, {pixels.shape}. Received: {image_shape}")
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return folder.fitted(image, image_shape, resize, colour=folder.colour_of(ground, str(number)))
 
 
 def _builder(name, data_dir) -> Any:
