@@ -242,8 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--judge",
         metavar="JUDGE",
-        help="network whose features judge samples: a .keras file, a SavedModel folder, or a preset that classifies "
-        "(default: the zoo's for its data; of other data principal components of pixels)",
+        help="network whose features judge samples: a .keras file, a SavedModel folder, a preset that "
+        "classifies, inception, dinov2, or pixels (default: the zoo's for its data or for pictures in colour; of other "
+        "data principal components of pixels)",
     )
     sub.add_argument("--n-images", type=int, help="use only the first test images (default: all)")
     sub.add_argument(

@@ -41,8 +41,9 @@ def evaluate(
             `data.load`; images `(n, H, W, C)`, or `(images, labels)`, to measure on; or a dict of these by split,
             `{"train": ..., "test": ...}`, as some numbers need training images. A model built by hand needs one.
         judge: Judge of samples: a `keras.Model` from images to features, the path of a `.keras` file or a SavedModel,
-            or the name of a preset that classifies. None: the zoo's for its data; of other data the principal
-            components of pixels.
+            the name of a preset that classifies, "inception" or "dinov2", networks that others have trained (see
+            `public_networks`), or "pixels". None: the zoo's for its data, or for pictures in colour of 32 pixels and
+            more; of other data the principal components of pixels.
         protocol: Keys of the preset's section `evaluation` and their values, such as `{"seed": 1}`.
         data_dir: Folder of data sets, see `data.load`.
         n_images: Number of test images, the first ones; None: all.

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_genzoo import engine, metrics, presets, zoo
+from keras_genzoo import engine, metrics, presets, public_networks, zoo
 from keras_genzoo.data import made
 from keras_genzoo.errors import ZooError, reason
 from keras_genzoo.typing import PathLike
@@ -67,8 +67,8 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
 
     Args:
         judge: A user's judge: a `keras.Model` from images to features, the path of a `.keras` file or a SavedModel
-            folder, the name or path of a preset that classifies, or "pixels", their principal components. None: the
-            zoo's, or else components of pixels.
+            folder, the name or path of a preset that classifies, "inception" or "dinov2" (see `public_networks`), or
+            "pixels", their principal components. None: the zoo's, or else components of pixels.
         data_name: Name of the data set.
         real: Real images, `(n, H, W, C)` in [0, 1].
 
@@ -96,7 +96,10 @@ def features(judge: Any, data_name: str, real: np.ndarray) -> Features:
         raise ZooError(f"`judge` {name!r} does not judge images of shape {real.shape[1:]}: {reason(error)}") from error
     if not np.isfinite(found).all() or (len(found) > 1 and not np.ptp(found, axis=0).any()):
         raise ZooError(f"`judge` {name!r} gives no features that tell images apart: NaN, or the same for all")
-    judged_by = f"{found.shape[1]} features of {_named(name, model)}, given by the user, not Inception-FID"
+    origin = (
+        "not the network of published FIDs" if public_networks.asked(judge) else "given by the user, not Inception-FID"
+    )
+    judged_by = f"{found.shape[1]} features of {_named(name, model)}, {origin}"
     return Features(name, judged_by, classify)
 
 
@@ -138,6 +141,8 @@ def _components(real):
 
 def _opened(judge: Any) -> tuple[str, Any]:
     """The name of a user's judge, and the model or function."""
+    if public_networks.asked(judge):
+        return public_networks.opened(judge)
     if isinstance(judge, keras.Model):
         if hasattr(judge, "can") and not judge.can("classify"):
             raise ZooError(f"`judge` {judge.name!r} is a {type(judge).__name__}, which gives no features of images")
