@@ -290,6 +290,27 @@ def mobile_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def recipes_table(results: dict[str, Any]) -> str:
+    """What the recipes for a folder of pictures cost in Markdown, from a file of benchmarks/recipes.py."""
+    rows = results["rows"]
+    lines = ["| recipe | parameters | on | pictures per second | epoch of 5,000 pictures | memory |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        minutes = 5000 / row["images_per_second"] / 60
+        memory = f"{row['gigabytes']:.1f} GB"
+        if row["gpu_gigabytes"] is not None:
+            memory += f", GPU {row['gpu_gigabytes']:.1f} GB"
+        lines.append(
+            f"| `{row['recipe']}` | {row['parameters'] / 1e6:.1f} M | {row['device']} "
+            f"| {row['images_per_second']:,.0f} | **{minutes:.1f} min** | {memory} |"
+        )
+    lines += [
+        "",
+        f"On {results['pictures']:,} JPEGs of 256 x 256, with the augmentations for so few. {_all(rows, 'date')}, "
+        f"TensorFlow {_all(rows, 'tensorflow')}.",
+    ]
+    return "\n".join(lines)
+
+
 def gan_race_table(results: dict[str, Any]) -> str:
     """GANs against their peers in Markdown, from a file of benchmarks/gan_race.py."""
     sides = list(next(iter(results["games"].values())))
@@ -432,6 +453,7 @@ def documents(root: PathLike) -> dict[Path, str]:
     text = updated(readme.read_text(encoding="utf-8"), "presets", presets_table(), origin=readme)
     text = updated(text, "seeds", seeds_table(seeds), origin=readme)
     text = updated(text, "campaign", campaign_table(_results(root, "campaign")), origin=readme)
+    text = updated(text, "recipes", recipes_table(_results(root, "recipes")), origin=readme)
     texts[readme] = updated(text, "benchmark", benchmark_table(_results(root, "throughput")), origin=readme)
     benchmarks = root / "benchmarks/README.md"
     text = benchmarks.read_text(encoding="utf-8")

@@ -179,6 +179,7 @@ class Test:
         self.preset, self.protocol = preset, protocol
         self.pixels, self.labels = pixels[:n_images], None if labels is None else labels[:n_images]
         self.n_images, self.data_dir, self.verbose, self.judge = n_images, data_dir, verbose, judge
+        self.split = BUNDLED_PART if data.is_bundled_part(preset.data.name, "test", data_dir=data_dir) else "test"
         self.left_out: list[str] = []
         self.seconds_before = 0.0
 
@@ -240,7 +241,7 @@ class Test:
             warnings.warn(f"Not measured: {reason}", stacklevel=3)
 
     def row(
-        self, metric: str, value: float, unit: str, protocol: str, *, n: int | None = None, split: str = "test"
+        self, metric: str, value: float, unit: str, protocol: str, *, n: int | None = None, split: str | None = None
     ) -> dict[str, Any]:
         """A row of metrics.json.
 
@@ -250,7 +251,7 @@ class Test:
             unit: Unit; "" for none.
             protocol: Way of the measurement, one line.
             n: Number of images or samples; None: number of the test images.
-            split: Split of the images.
+            split: Split of the images; None: the test images', or what is bundled of them.
 
         Returns:
             The row, without the commit.
@@ -259,7 +260,7 @@ class Test:
             "metric": metric,
             "value": _rounded(value),
             "n": len(self.pixels) if n is None else n,
-            "split": split,
+            "split": split or self.split,
             "seed": self.protocol.seed,
             "protocol": protocol,
             "unit": unit,

@@ -10,7 +10,8 @@ import tensorflow as tf
 from helpers import DATA_DIR
 from PIL import Image
 
-from keras_genzoo import data, presets
+import keras_genzoo as gz
+from keras_genzoo import data, evaluation, presets
 from keras_genzoo.data import augment, emoji, packed, people
 from keras_genzoo.errors import MissingDataError, ZooError
 
@@ -122,6 +123,24 @@ def test_the_bundled_people_serve_a_test_and_say_that_they_are_few():
     assert (images.shape, labels) == ((500, 64, 64, 3), None)
     with pytest.raises(MissingDataError, match=r"'people' is missing; looked for DIR/people/train\.npz"):
         data.arrays("people", "train")
+
+
+@pytest.mark.filterwarnings("ignore:The people are|Not measured|ae may have")
+def test_numbers_of_the_bundled_people_are_under_their_name(tmp_path):
+    """They do not replace those of all, which a folder of data sets has."""
+    small = {"image_shape": (64, 64, 3), "latent_dim": 4, "encoder": {"name": "mlp_encoder", "units": [4]}}
+    model = gz.Autoencoder(**small, decoder={"name": "mlp_decoder", "units": [4]})
+    model.compile("adam")
+    gz.save(model, tmp_path / "ae", data="people")
+    model = gz.load(tmp_path / "ae")
+    rows = gz.evaluate(model, n_images=20, verbose=False)
+    assert {row["split"] for row in rows} == {evaluation.BUNDLED_PART}
+    with pytest.raises(ZooError, match="was measured on the bundled part of people alone"):
+        evaluation.write(model.preset, rows)
+    if HAS_PEOPLE:
+        assert not data.is_bundled_part("people", "test", data_dir=DATA_DIR)
+    mine = gz.evaluate(model, data=np.zeros((8, 64, 64, 3), "float32"), verbose=False)
+    assert {row["split"] for row in mine} == {"test"}
 
 
 def test_people_come_with_their_factors():

@@ -71,6 +71,11 @@ _FACTORS = {  # data set -> function of what its images were made from
     "pictures": f"{_HERE}.pictures:factors",
 }
 
+_IN_PART = {  # data set of which some images are bundled -> function that tells whether they stand for a split
+    "people": f"{_HERE}.people:is_bundled_part",
+    "pictures": f"{_HERE}.people:is_bundled_part",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
@@ -322,6 +327,15 @@ def factors_of(name: str, split: str, *, data_dir: PathLike | None = None) -> tu
     if name not in _FACTORS:
         raise ZooError(f"The factors of {name} are not known; those of {', '.join(_FACTORS)} are")
     return resolve(_FACTORS[name])(name, split, data_dir=data_directory(data_dir))
+
+
+def is_bundled_part(name: str, split: str, *, data_dir: PathLike | None = None) -> bool:
+    """Whether `arrays` gives a part of a split alone, the images that the package brings, as the whole is not here.
+
+    Args:
+        name, split, data_dir: As in `load`.
+    """
+    return name in _IN_PART and resolve(_IN_PART[name])(split, data_dir=data_directory(data_dir))
 
 
 def held_out(n_images: int, n: int, *, labels: np.ndarray | None, seed: int) -> np.ndarray:

@@ -67,6 +67,16 @@ def factors(name: str, split: str, *, data_dir: str | None) -> tuple[np.ndarray,
     return values.astype("float32"), [str(name) for name in names]
 
 
+def is_bundled_part(split: str, *, data_dir: str | None) -> bool:
+    """Whether `arrays` gives the bundled images of a split alone.
+
+    Args:
+        split: "train" or "test".
+        data_dir: Folder of data sets; None: there is none.
+    """
+    return split == "test" and _file(split, data_dir) == _BUNDLED
+
+
 def _file(split, data_dir):
     """The file of a split, or of its bundled part."""
     if split not in SPLITS:
