@@ -3,7 +3,7 @@
     python benchmarks/recipes.py [--recipes gan_64 vae_64] [--out benchmarks/results/recipes.json]
 
 The pictures are 2,000 JPEGs of 256 x 256, emoji on drawn grounds, whose number decides the augmentations as it does for
-a user. Each recipe has a process of its own. Its steps are timed after eight others, for about a minute; on a GPU they
+a user. Each recipe has a process of its own. Its steps are timed after eight others, for half a minute; on a GPU they
 are timed there. Memory is the largest resident size of the process, and the GPU's own peak.
 """
 
@@ -27,7 +27,7 @@ from PIL import Image
 RECIPES = ("ae_64", "vae_64", "denoising_64", "gan_64", "gan_128", "vae_128")
 N_PICTURES, SIDE = 2000, 256
 WARM_UP = 8  # steps, a whole turn of a penalty that is computed in every eighth
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 def write_pictures(folder: Path) -> None:

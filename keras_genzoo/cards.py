@@ -293,7 +293,10 @@ def mobile_table(results: dict[str, Any]) -> str:
 def recipes_table(results: dict[str, Any]) -> str:
     """What the recipes for a folder of pictures cost in Markdown, from a file of benchmarks/recipes.py."""
     rows = results["rows"]
-    lines = ["| recipe | parameters | on | pictures per second | epoch of 5,000 pictures | memory |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| recipe | parameters | on | pictures per second | epoch of 5,000 pictures | memory |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         minutes = 5000 / row["images_per_second"] / 60
         memory = f"{row['gigabytes']:.1f} GB"

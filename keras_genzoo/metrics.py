@@ -254,6 +254,30 @@ _MORE = 32  # components beyond those asked for that a block iteration holds, wh
 _MOST_TURNS, _SETTLED = 50, 1e-6  # turns of the iteration, and the share of the variance by which the last one moves
 
 
+BLOCKS = "the means of 16 x 16 blocks"  # what `retrieval_accuracy` compares, for protocols
+_N_BLOCKS = 16
+
+
+def retrieval_accuracy(images: np.ndarray, candidates: np.ndarray) -> float:
+    """Share of images whose nearest candidate is their own, by the Euclidean distance of the means of 16 x 16 blocks.
+
+    Args:
+        images: Images, `(n, H, W, C)`; H and W divisible by 16.
+        candidates: Images, `(m, H, W, C)`, m >= n; the first n are the images' own.
+
+    Returns:
+        float in [0, 1].
+    """
+
+    def blocks(x):
+        n, height, width, channels = x.shape
+        parts = x.astype("float64").reshape(n, _N_BLOCKS, height // _N_BLOCKS, _N_BLOCKS, width // _N_BLOCKS, channels)
+        return parts.mean((2, 4)).reshape(n, -1)
+
+    nearest = squared_distances(blocks(images), blocks(candidates)).argmin(1)
+    return float(np.mean(nearest == np.arange(len(images))))
+
+
 def pca(train: np.ndarray, *, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of training images or codes.
 

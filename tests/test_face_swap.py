@@ -11,6 +11,7 @@ import tensorflow as tf
 from helpers import TINY_SWAP
 from keras import ops
 
+import keras_genzoo as gz
 from keras_genzoo import cli, data, engine, evaluation, losses, presets, provenance, training, zoo
 from keras_genzoo.data import bundled as bundled_files
 from keras_genzoo.data import packed, rendered
@@ -596,3 +597,89 @@ def test_a_fresh_clone_exports_the_swap(no_data, tmp_path, capsys):
     assert list((tmp_path / "out").glob("*.tflite"))
     assert cli.main([*arguments, "--quantize", "int8"]) == 2  # its ranges come from training images
     assert "The package brings 20 test pairs alone" in capsys.readouterr().err
+
+
+# === Pairs ===
+
+
+def _styles(tmp_path, **model):
+    """A tiny preset of two styles of emoji."""
+    text = """\
+family: face_swap
+description: tiny
+data: {name: "emoji:noto", ground: white}
+model:
+  image_shape: [32, 32, 3]
+  latent_dim: 16
+  encoder: {name: face_encoder, filters: [8, 8], channels: 8}
+  decoder: {name: face_decoder, filters: [8], leash: 0.01}
+training:
+  epochs: 1
+  batch_size: 64
+  optimizers: {optimizer: {name: adam, learning_rate: 1e-3}}
+evaluation: {metric: retrieval_to_b}
+face_swap: {other: "emoji:twemoji"}
+"""
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "preset.yaml").write_text(text, encoding="utf-8")
+    return presets.updated(presets.find(tmp_path / "styles"), {f"model.{key}": value for key, value in model.items()})
+
+
+def test_swaps_of_pairs_are_in_the_loss():
+    """The error of the swaps against the other's image; without pairs nothing of it."""
+    x_a, x_b = people(12, seed=0)
+    options = {"image_shape": x_a.shape[1:], "latent_dim": 8, "seed": 0,
+               "encoder": {"name": "face_encoder", "filters": [8, 8], "channels": 4},
+               "decoder": {"name": "face_decoder", "filters": [4]}}  # fmt: skip
+    paired, plain = gz.FaceSwap(**options, pairing=0.5), gz.FaceSwap(**options)
+    for model in (paired, plain):
+        model.compile("adam")
+    plain.set_weights(paired.get_weights())
+    told = paired.evaluate(x_a, x_b, verbose=0, return_dict=True)
+    alone = plain.evaluate(x_a, x_b, verbose=0, return_dict=True)
+    assert "loss_swaps" not in alone
+    errors = []
+    for images, side, truth in ((x_a, "b", x_b), (x_b, "a", x_a)):
+        swap = ops.convert_to_tensor(paired.autoencode(images, of=side))
+        similarity = losses.structural_similarity(truth, reconstruction=swap)
+        errors.append(np.abs(truth - swap).mean() + float(ops.mean(1 - similarity)) / 2)
+    assert told["loss_swaps"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert told["loss"] == pytest.approx(alone["loss"] + 0.5 * told["loss_swaps"], rel=1e-4)
+
+
+def test_the_two_of_a_pair_are_moved_alike():
+    """Equal images of both stay equal; the weights of pixels move along."""
+    x = ops.convert_to_tensor(people(4, seed=0)[0])
+    options = {"warp": 0.05, "tint": 0.0, "strength": 1.0, "seed": keras.random.SeedGenerator(0)}
+    weights = x[..., :1]
+    first, second = gz.FaceSwap._warped_alike((x, x), (None, weights), options)
+    assert first[2] is None
+    for one, other in zip(first[:2], second[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(np.asarray(first[1]) - np.asarray(x)).max() > 0.01
+    np.testing.assert_allclose(second[2], second[1][..., :1], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_styles_are_trained_in_pairs_and_scored_by_the_true_drawing(tmp_path):
+    """Rows of both sets come together; the source itself finds its emoji as often as it was seen to."""
+    preset = _styles(tmp_path, pairing=1.0)
+    _, batches, _ = training.prepare(preset)
+    noto, twemoji = (data.to_unit(data.arrays(f"emoji:{style}", "train", image_shape=(32, 32, 3))[0])
+                     for style in ("noto", "twemoji"))  # fmt: skip
+    number = {image.tobytes(): i for i, image in enumerate(noto)}
+    x_a, x_b = next(iter(batches.as_numpy_iterator()))
+    np.testing.assert_array_equal(x_b, [twemoji[number[image.tobytes()]] for image in x_a])
+    assert len({image.tobytes() for image in x_a}) > 60  # in no order
+
+    model = gz.train(preset, tmp_path / "out", verbose=0)
+    np.testing.assert_array_equal(model.map_to_a.kernel, np.eye(16))  # not aligned
+    rows = {row["metric"]: row["value"] for row in gz.evaluate(model, verbose=False)}
+    assert 0.3 < rows["retrieval_to_b_of_source"] < 0.6
+    assert 11 < rows["psnr_to_b_of_source"] < 13
+    assert {"swap_psnr", "retrieval_to_a", "psnr_to_a", "retrieval_to_b"} < set(rows)
+
+
+def test_pairs_are_of_as_many_images(tmp_path):
+    with pytest.raises(ZooError, match=r"Pairs are of as many images: emoji:noto has 1642, and .* has 3284"):
+        data.stream(("emoji:noto", "emoji:noto+twemoji"), batch_size=8, paired=True)

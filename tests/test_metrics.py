@@ -276,3 +276,12 @@ def test_class_diversity_compares_spreads_class_by_class():
     fake_labels = np.repeat([0, 1, 2], [1_000, 1_000, 10])
     ratios = metrics.class_diversity(real, fake, real_labels=real_labels, fake_labels=fake_labels, n_classes=4)
     np.testing.assert_allclose(ratios, [0.5, 1, 0, np.nan])
+
+
+def test_retrieval_finds_the_own_candidate_by_block_means():
+    candidates = np.random.default_rng(0).random((6, 32, 32, 3), dtype="float32")
+    assert metrics.retrieval_accuracy(candidates[:4], candidates) == 1
+    swapped = candidates[[1, 0, 2, 3]]
+    assert metrics.retrieval_accuracy(swapped, candidates) == 0.5
+    blocks = candidates.reshape(6, 16, 2, 16, 2, 3).mean((2, 4)).repeat(2, 1).repeat(2, 2)
+    assert metrics.retrieval_accuracy(blocks, candidates) == 1  # detail within a block does not count

@@ -206,6 +206,7 @@ def stream(
     targets: Sequence[np.ndarray] | None = None,
     validation: float = 0.0,
     is_validating: bool = False,
+    paired: bool = False,
 ) -> tuple[tf.data.Dataset, int]:
     """The training split without end, in full batches: for runs that can be resumed.
 
@@ -221,12 +222,13 @@ def stream(
         targets: Rows beside the images of each set, `(n, ...)`; None: none. They cannot come together with `labels`.
         validation: Share of each set's other images, in [0, 1), that is drawn by the seed and left out, too.
         is_validating: Whether the stream is of that share alone, in batches of at most `batch_size`.
+        paired: Whether the rows of several sets are pairs: all sets come in one order then.
 
     Returns:
         `(dataset, batches per epoch)`.
 
     Raises:
-        ZooError: A bad argument, or all images are held out.
+        ZooError: A bad argument, all images are held out, or pairs of sets with different numbers of images.
         MissingDataError: A data set is not here and cannot be fetched.
     """
     if labels and targets is not None:
@@ -235,14 +237,17 @@ def stream(
     if targets is not None and augment:
         raise ZooError("`augment` would change what the targets say of an image; leave it out")
     names = (name,) if isinstance(name, str) else tuple(name)
-    sets = []
+    sets, n_images = [], 0
     for i, one in enumerate(names):
         images, classes = _checked_arrays(
             one, "train", binarize, labels, seed, data_dir, image_shape, resize, ground, cache
         )
+        if paired and sets and len(images) != n_images:
+            raise ZooError(f"Pairs are of as many images: {names[0]} has {n_images}, and {one} has {len(images)}")
+        n_images, draw = len(images), 0 if paired else i
         beside = targets[i] if targets is not None else classes if labels else None
         chosen = streamed_rows(
-            one, len(images), labels=classes, seed=seed, validation_seed=seed + i, n_held_out=n_held_out,
+            one, len(images), labels=classes, seed=seed, validation_seed=seed + draw, n_held_out=n_held_out,
             validation=validation, is_validating=is_validating,
         )  # fmt: skip
         if len(chosen) < len(images):
@@ -260,7 +265,7 @@ def stream(
             batch_size=batch_size,
             binarize=binarize,
             shuffle=True,
-            seed=seed + i,
+            seed=seed if paired else seed + i,
             drop_remainder=True,
             n_batches=fewest // batch_size,
             augment=() if is_validating else augment,

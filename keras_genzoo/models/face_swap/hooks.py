@@ -74,6 +74,7 @@ class FaceSwapHooks(Hooks):
             targets=self._factors,
             validation=self.validation,
             is_validating=self.is_validating,
+            paired=bool(model.pairing),
         )
         if self._factors is not None:
             batches = batches.map(
@@ -96,7 +97,8 @@ class FaceSwapHooks(Hooks):
         return [], [_Preview(faces_of(model, "test", data_dir=self.data_dir), folder, every)]
 
     def finish(self, model: Any) -> None:
-        align(model, data_dir=self.data_dir, validation=self.validation)
+        if not model.pairing:  # else the codes of a pair have learned to lie together
+            align(model, data_dir=self.data_dir, validation=self.validation)
 
     @staticmethod
     def pictures(folder: Path) -> list[Path]:

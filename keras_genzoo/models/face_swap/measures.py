@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo import data, evaluation, losses, metrics, zoo
-from keras_genzoo.data import rendered
+from keras_genzoo.data import emoji, rendered
 from keras_genzoo.evaluation import Test
 from keras_genzoo.progress import working
 from keras_genzoo.typing import Shape
@@ -31,6 +31,8 @@ def swaps(model: Any, test: Test) -> list[dict[str, Any]]:
         pairs, rows that need no training images.
     """
     names = test.preset.data.name, test.preset.section.other
+    if all(name.startswith(emoji.PREFIX) for name in names):
+        return _styles(model, test, names)
     if set(names) - set(rendered.PEOPLE):
         return _own_faces(model, test, names)
     if not rendered.is_whole(data.data_directory(test.data_dir)):
@@ -45,10 +47,10 @@ def swaps(model: Any, test: Test) -> list[dict[str, Any]]:
     return [_headline(test, rows), *rows]
 
 
-def _headline(test, rows):
+def _headline(test, rows, *, over=", over the face"):
     """The row of both directions."""
     values = [row["value"] for row in rows if row["metric"] in ("psnr_to_a", "psnr_to_b")]
-    return test.row("swap_psnr", float(np.mean(values)), "dB", "mean of both directions, over the face")
+    return test.row("swap_psnr", float(np.mean(values)), "dB", f"mean of both directions{over}")
 
 
 def _swaps_of_bundled(model, test, names):
@@ -143,6 +145,24 @@ def _swaps_to(to, model, test, source, person, classify):
             test.row(f"pose_error_to_{to}{suffix}", turn, "degrees", f"{kind}: {against_source}"),
         ]
     return rows
+
+
+def _styles(model, test, names):
+    """The rows of two styles of emoji: each swap against the drawing of the same emoji in the other style."""
+    drawn = [data.to_unit(zoo.arrays(model, "test", name=name, data_dir=test.data_dir)[0]) for name in names]
+    rows = []
+    for to, source, truth in (("b", drawn[0], drawn[1]), ("a", drawn[1], drawn[0])):
+        source, style = source[: test.n_images], names["ab".index(to)].removeprefix(emoji.PREFIX)
+        for suffix, (way, images) in {
+            "": ("the swap", model.swap(source, to=to)),
+            "_of_source": ("the source itself", source),
+        }.items():
+            psnr = metrics.psnr(truth[: len(images)], images).mean()
+            rows.append(test.row(f"psnr_to_{to}{suffix}", psnr, "dB", f"{way} against the same emoji of {style}"))
+            found = metrics.retrieval_accuracy(images, truth)
+            protocol = f"{way} is nearest to the same emoji of {style}, of all {len(truth)}, by {metrics.BLOCKS}"
+            rows.append(test.row(f"retrieval_to_{to}{suffix}", found, "", protocol))
+    return [_headline(test, rows, over=""), *rows]
 
 
 def _own_faces(model, test, names):

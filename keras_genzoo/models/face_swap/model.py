@@ -43,6 +43,13 @@ class FaceSwap(ZooModel):
     `loss` has this part wherever a batch brings factors, and `loss_factors` is 0 where none does. `align`, once after
     training, maps the codes of each person to the other's, which brings swaps nearer to the truth.
 
+    Where images of the two are pairs, such as drawings of the same things in two styles, `pairing` adds the error of
+    the swaps themselves,
+
+        loss = loss + pairing * loss_swaps,    loss_swaps = mean over a, b of the same error of D_a(E(x~_b)) to x_a
+
+    and the images of a pair are moved and warped alike. Such a model needs no `align`.
+
     `fit` takes batches `(x_a, x_b)` of both people, or `(x_a, x_b, (weights_a, weights_b))` with a weight per pixel,
     `(n, H, W, 1)`, that is large where the face is. Each of x_a and x_b is images, or a dict with `images` and
     `factors` `(n, n_factors)`. Every step flips, turns, tints and warps the images by itself.
@@ -64,6 +71,7 @@ class FaceSwap(ZooModel):
         border_weight: Weight in the loss of pixels outside an ellipse in the middle, where the face is, in (0, 1].
         n_factors: Number of factors per image that are read from the codes, >= 3; 0: none.
         guidance: Weight of `loss_factors` in the loss, >= 0.
+        pairing: Weight of `loss_swaps` in the loss, >= 0; above 0 the rows of x_a and x_b are pairs.
         seed, dtype, name: See `ZooModel`.
 
     Raises:
@@ -105,6 +113,7 @@ class FaceSwap(ZooModel):
         border_weight: Annotated[float, Field(gt=0, le=1)] = 1.0,
         n_factors: Natural = 0,
         guidance: NonNegative = 0.1,
+        pairing: NonNegative = 0.0,
         seed: int | None = None,
         dtype: DType = None,
         name: str | None = "face_swap",
@@ -135,6 +144,9 @@ class FaceSwap(ZooModel):
             self.reader.build((None, self.latent_dim))
             self.LOSSES = (*self.LOSSES, "loss_factors")
             self._trackers["loss_factors"] = keras.metrics.Mean(name="loss_factors")
+        if pairing:
+            self.LOSSES = (*self.LOSSES, "loss_swaps")
+            self._trackers["loss_swaps"] = keras.metrics.Mean(name="loss_swaps")
         self.build()
 
     def call(self, images: Tensor) -> Tensor:
@@ -146,7 +158,10 @@ class FaceSwap(ZooModel):
     def train_step(self, data: Any) -> dict[str, Tensor]:
         images, weights, factors, shares = self._both(data)
         options = {"warp": self.warp, "tint": self.tint, "strength": self._strength(), "seed": self.seed_generator}
-        pairs = [warping.warped_pair(x, weights=w, **options) for x, w in zip(images, weights, strict=True)]
+        if self.pairing:
+            pairs = self._warped_alike(images, weights, options)
+        else:
+            pairs = [warping.warped_pair(x, weights=w, **options) for x, w in zip(images, weights, strict=True)]
 
         # The reader does not move in a batch without factors.
         idle = set() if factors or not self.reader else {id(v) for v in self.reader.trainable_variables}
@@ -156,6 +171,18 @@ class FaceSwap(ZooModel):
         )
         self.train_steps.assign_add(1)
         return self.track(loss=loss, **parts, weights=shares) | self._compared(images, shares)
+
+    @staticmethod
+    def _warped_alike(images, weights, options):
+        """`warping.warped_pair` of both people's images, with the same draws for the two of a pair."""
+        n_channels, found = images[0].shape[-1], []
+        one = ops.ones_like(images[0][..., :1])
+        maps = ops.concatenate([one if w is None else w for w in weights], axis=-1)
+        x, target, maps = warping.warped_pair(ops.concatenate(images, axis=-1), weights=maps, **options)
+        for i, given in enumerate(weights):
+            part = slice(i * n_channels, (i + 1) * n_channels)
+            found.append((x[..., part], target[..., part], None if given is None else maps[..., i : i + 1]))
+        return found
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         images, weights, factors, shares = self._both(data)
@@ -239,15 +266,16 @@ class FaceSwap(ZooModel):
     def _loss_terms(self, pairs, images, factors, *, training):
         """The loss, `(batch,)`, and its parts by name; `pairs` are (input, target, weights) of both people."""
         parts = {}
-        for side, (x, target, weights) in zip(_SIDES, pairs, strict=True):
-            if self.border_weight < 1:
-                focus = self._focus()
-                weights = focus if weights is None else focus * weights
-            reconstruction = self._decoded(x, side, training=training)
-            error = losses.mean_absolute_error(target, reconstruction=reconstruction, weights=weights)
-            similarity = losses.structural_similarity(target, reconstruction=reconstruction, weights=weights)
-            parts[f"loss_{side}"] = self.absolute_error * error + self.dissimilarity * (1 - similarity) / 2
+        features = [self.encoder(x, training=training)["features"] for x, _, _ in pairs]
+        for side, mine, (_, target, weights) in zip(_SIDES, features, pairs, strict=True):
+            decoder = self.decoder_a if side == "a" else self.decoder_b
+            parts[f"loss_{side}"] = self._error(target, decoder(mine, training=training), weights)
         loss = (parts["loss_a"] + parts["loss_b"]) / 2
+        if self.pairing:
+            swaps = self.decoder_a(features[1], training=training), self.decoder_b(features[0], training=training)
+            errors = [self._error(y, swap, w) for swap, (_, y, w) in zip(swaps, pairs, strict=True)]
+            parts["loss_swaps"] = (errors[0] + errors[1]) / 2
+            loss = loss + self.pairing * parts["loss_swaps"]
         if factors:
             # The images are those of the batch: a turned or mirrored face has another pose.
             z_of_both = [self.encoder(x, training=training)["z"] for x in images]
@@ -255,6 +283,15 @@ class FaceSwap(ZooModel):
             parts["loss_factors"] = (errors[0] + errors[1]) / 2
             loss = loss + self.guidance * parts["loss_factors"]
         return loss, parts
+
+    def _error(self, target, reconstruction, weights):
+        """The error of reconstructions, `(batch,)`."""
+        if self.border_weight < 1:
+            focus = self._focus()
+            weights = focus if weights is None else focus * weights
+        error = losses.mean_absolute_error(target, reconstruction=reconstruction, weights=weights)
+        similarity = losses.structural_similarity(target, reconstruction=reconstruction, weights=weights)
+        return self.absolute_error * error + self.dissimilarity * (1 - similarity) / 2
 
     def _focus(self):
         """1 inside an ellipse in the middle, `border_weight` outside, a smooth edge between: `(1, H, W, 1)` float32."""
