@@ -178,7 +178,8 @@ class FaceSwap(ZooModel):
         n_channels, found = images[0].shape[-1], []
         one = ops.ones_like(images[0][..., :1])
         maps = ops.concatenate([one if w is None else w for w in weights], axis=-1)
-        x, target, maps = warping.warped_pair(ops.concatenate(images, axis=-1), weights=maps, **options)
+        moved: Any = warping.warped_pair(ops.concatenate(images, axis=-1), weights=maps, **options)
+        x, target, maps = moved
         for i, given in enumerate(weights):
             part = slice(i * n_channels, (i + 1) * n_channels)
             found.append((x[..., part], target[..., part], None if given is None else maps[..., i : i + 1]))
