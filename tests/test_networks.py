@@ -661,3 +661,16 @@ def test_a_resized_map_is_what_a_gpu_takes(tmp_path, mnist):
 def test_another_upsampling_is_refused():
     with pytest.raises(ValueError, match=r"`upsampling` must be 'transposed' or 'resize'\. Received: 'shuffle'"):
         networks.conv_decoder(latent_dim=2, image_shape=(8, 8, 1), filters=[4], upsampling="shuffle")
+
+
+def test_a_face_encoder_keeps_colours_if_it_is_told_to():
+    """Two flat colours and a change of contrast are one face to it, and two drawings."""
+    spec = {"name": "face_encoder", "filters": [4], "channels": 2}
+    images = _inputs(_build("face_encoder"), n=2)
+    recoloured = 0.5 * images + 0.25
+    for normalize, same in ((True, True), (False, False)):
+        network = networks.build(
+            {**spec, "normalize": normalize}, name="encoder", image_shape=SQUARE, latent_dim=8
+        )  # fmt: skip
+        z, other = (np.asarray(network(x)["z"]) for x in (images, recoloured))
+        assert np.allclose(z, other, atol=0.05 * np.abs(z).max()) == same

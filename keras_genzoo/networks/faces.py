@@ -20,13 +20,14 @@ def face_encoder(
     filters: list[int],
     channels: int,
     kernel_size: int = 5,
+    normalize: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The encoder that two faces share, as in the first face swaps of 2017.
 
     Images -> convolutions of stride 2 with LeakyReLU(0.1) -> a dense code `z` -> a map `features` with twice the sides
     of the last convolution's. Each image is first brought to mean 0 and deviation 1 in each channel, measured over its
     middle. This removes the colours of skin, light and camera; two people then differ by their shapes alone, and their
-    codes fall together.
+    codes fall together. Drawings, whose colours say what they show, keep them by `normalize: false`.
 
     Args:
         image_shape: `(H, W, C)`; H and W divisible by 2 ** len(filters).
@@ -35,6 +36,7 @@ def face_encoder(
         filters: Channels of the convolutions; at least one.
         channels: Channels of `features`.
         kernel_size: Sides of the convolutions' kernels, in pixels.
+        normalize: Whether each image is brought to mean 0 and deviation 1.
 
     Returns:
         `(inputs, outputs)` of the network: `(batch, H, W, C)`, and a dict of `z`, `(batch, latent_dim)`, and
@@ -44,11 +46,7 @@ def face_encoder(
         ValueError: `filters` is empty, or does not fit the sides of the images.
     """
     images = keras.Input(image_shape, name="images")
-    height, width, _ = image_shape
-    middle = layers.Cropping2D((height // 6, width // 6), dtype="float32")(images)
-    mean = ops.mean(middle, axis=(1, 2), keepdims=True)
-    deviation = ops.sqrt(ops.mean(ops.square(middle - mean), axis=(1, 2), keepdims=True) + _LEAST_VARIANCE)
-    h = (images - mean) / deviation
+    h = _normalized(images, image_shape) if normalize else images
     for i, width in enumerate(filters):
         h = layers.Conv2D(width, kernel_size, strides=2, padding="same", dtype=dtype, name=f"conv_{i}")(h)
         h = layers.LeakyReLU(_FACE_SLOPE, dtype=dtype)(h)
@@ -56,6 +54,15 @@ def face_encoder(
     h = common.project(z, image_shape, [channels] * len(filters), dtype)  # with the sides of the last convolution's map
     features = layers.Activation("linear", dtype="float32", name="features")(_upscaled(h, channels, dtype))
     return images, {"z": z, "features": features}
+
+
+def _normalized(images, image_shape):
+    """Images of mean 0 and deviation 1 in each channel, measured over the middle."""
+    height, width, _ = image_shape
+    middle = layers.Cropping2D((height // 6, width // 6), dtype="float32")(images)
+    mean = ops.mean(middle, axis=(1, 2), keepdims=True)
+    deviation = ops.sqrt(ops.mean(ops.square(middle - mean), axis=(1, 2), keepdims=True) + _LEAST_VARIANCE)
+    return (images - mean) / deviation
 
 
 def face_decoder(
