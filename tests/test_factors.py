@@ -153,9 +153,14 @@ def test_a_preset_learns_factors_and_measures_them(shades, tmp_path):
 def test_an_emoji_has_no_factors_and_a_person_has():
     """The rows of "pictures" are those of its parts, in their order; without Fluent it says what is missing."""
     with pytest.raises(ZooError, match="fluent"):
-        data.arrays("pictures", "test", data_dir="/nowhere")
+        data.arrays("pictures", "train", data_dir="/nowhere")
+    with pytest.warns(UserWarning, match="The emoji are without fluent"):
+        images, labels = data.arrays("pictures", "test", data_dir="/nowhere")
     values, names = data.factors_of("pictures", "test", data_dir="/nowhere")
-    n_emoji = 3 * 210
+    n_emoji = 2 * 210
+    assert len(images) == len(labels) == len(values) == n_emoji + 500
+    np.testing.assert_array_equal(labels[n_emoji:], 9)
+    assert data.is_bundled_part("pictures", "test", data_dir="/nowhere")
     assert np.isnan(values[:n_emoji]).all()
     np.testing.assert_array_equal(values[n_emoji:], data.factors_of("people", "test", data_dir="/nowhere")[0])
     assert len(names) == 26

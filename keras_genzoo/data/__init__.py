@@ -73,7 +73,7 @@ _FACTORS = {  # data set -> function of what its images were made from
 
 _IN_PART = {  # data set of which some images are bundled -> function that tells whether they stand for a split
     "people": f"{_HERE}.people:is_bundled_part",
-    "pictures": f"{_HERE}.people:is_bundled_part",
+    "pictures": f"{_HERE}.pictures:is_bundled_part",
 }
 
 

@@ -77,6 +77,19 @@ def styles_of(name: str) -> tuple[str, ...]:
     return styles
 
 
+def here(data_dir: str | None) -> tuple[str, ...]:
+    """The styles that are bundled or in a folder of data sets.
+
+    Args:
+        data_dir: Folder of data sets; None: there is none.
+    """
+    return tuple(
+        style
+        for style in STYLES
+        if style in _BUNDLED_SHA256 or (data_dir and Path(data_dir, NAME, f"{style}.npz").is_file())
+    )
+
+
 def rows_of(split: str) -> np.ndarray:
     """The numbers of a split's code points in `table()`.
 
