@@ -23,6 +23,7 @@ N_IMAGES = {  # training images of each data set, of each person for the rendere
     "ring2d": 100_000,
     "grid2d": 100_000,
     "rendered_faces_a": 1_500,
+    "pictures": 3 * 1_642 + 20_000,  # emoji in three styles, and people
 }
 # Presets whose history.json is of a repeat of their training, as their card says: they were trained before `train`
 # wrote one, and other weights of a judge would change every number that it has judged.

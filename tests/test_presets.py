@@ -182,6 +182,8 @@ def test_fit_goes_on_from_the_trained_weights(name, mnist):
         data["y"] = images[::-1]
     if twin.preset.model.get("n_classes"):
         data["y"] = np.zeros(32, int)
+    if twin.preset.model.get("n_factors") and twin.preset.family == "classifier":
+        data["y"] = {"labels": data["y"], "factors": np.zeros((32, twin.n_factors), "float32")}
     history = twin.fit(**data, epochs=1, batch_size=16, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert int(twin.train_steps.numpy()) == twin.preset.record(presets.WEIGHTS_RECORD)["train_steps"] + 2
