@@ -46,6 +46,8 @@ def contract(preset):
     labels = ["labels"] if config.get("n_classes") and preset.family != "classifier" else []
     if preset.family == "gan":
         return {"generate": (["z", *labels], {"images"})}
+    if config.get("n_factors") and preset.family == "classifier":
+        return {"classify": (["images"], {"features", "logits", "factors"})}
     if preset.family != "vae":
         return CONTRACT[preset.family]
     endpoints = {
