@@ -285,3 +285,22 @@ def test_retrieval_finds_the_own_candidate_by_block_means():
     assert metrics.retrieval_accuracy(swapped, candidates) == 0.5
     blocks = candidates.reshape(6, 16, 2, 16, 2, 3).mean((2, 4)).repeat(2, 1).repeat(2, 2)
     assert metrics.retrieval_accuracy(blocks, candidates) == 1  # detail within a block does not count
+
+
+def test_leading_components_hold_what_all_eigenvectors_hold(monkeypatch):
+    """Of many images of many pixels; their spectrum falls as slowly as that of pictures."""
+    random = np.random.default_rng(0)
+    mixed = random.normal(size=(300, 260)) / np.arange(1, 261) @ np.linalg.qr(random.normal(size=(260, 260)))[0]
+    train, test = mixed[:290].astype("float32"), mixed[290:].astype("float32")
+    exact_mean, exact = metrics.pca(train, n_components=8)
+    exact_error = metrics.pca_squared_error(train, test, n_components=8)
+    monkeypatch.setattr(metrics, "_MOST_SOLVED", 200)
+    called = []
+    leading = metrics._leading
+    monkeypatch.setattr(metrics, "_leading", lambda *a: called.append(a) or leading(*a))
+    mean, found = metrics.pca(train, n_components=8)
+    assert len(called) == 1
+    np.testing.assert_array_equal(mean, exact_mean)
+    np.testing.assert_allclose(found.T @ found, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(np.abs((found * exact).sum(0)), 1, atol=1e-3)  # each column, but for its sign
+    assert metrics.pca_squared_error(train, test, n_components=8) == pytest.approx(exact_error, rel=1e-4)

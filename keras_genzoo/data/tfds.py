@@ -119,8 +119,9 @@ def _arrays(name, split, data_dir, image_shape, resize, ground, cache):
             images[done : done + len(piece)] = piece
             done += len(piece)
     else:
-        identity = f"{name} {builder.version} {split} {shape} {resize} {ground}"
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        size = builder.info.splits[split.partition("[")[0]].num_bytes
+        identity = f"{name} {builder.version} {split} {size} {shape} {resize} {ground}"
+        digest = hashlib.sha256(f"{builder.data_path} {identity}".encode()).hexdigest()[:24]
         images = rows.stored(pieces, digest, shape, n, identity)
         if labels is not None and not labels:  # the pixels were there from before, and were not read again
             labels = [example["label"] for example in _examples(builder, split, without_images=True)]
@@ -167,6 +168,8 @@ def _pieces(builder, split, image_shape, resize, ground, labels):
         if labels is not None:
             labels += [example["label"] for example in piece]
         images = [example["image"] for example in piece]
+        if images[0].dtype != "uint8":
+            raise ZooError(f"Images of {images[0].dtype} are only taken as they are, and in memory: {builder.name}")
         if image_shape is not None:
             images = rows.by_all_cores(
                 functools.partial(_fitted, image_shape=image_shape, resize=resize, ground=ground),
@@ -181,8 +184,6 @@ def _fitted(pixels, number, *, image_shape, resize, ground):
     """An image of a data set in another shape, see `folder.fitted`; the number draws its ground."""
     from PIL import Image
 
-    if pixels.dtype != "uint8":
-        raise ZooError(f"Images of {pixels.dtype} keep their own shape, {pixels.shape}. Received: {image_shape}")
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     return folder.fitted(image, image_shape, resize, colour=folder.colour_of(ground, str(number)))
 
