@@ -48,7 +48,7 @@ def measure(recipe: str, folder: str) -> dict:
     from keras_genzoo import presets, training
 
     preset = presets.find(recipe).with_updates(data={"name": f"folder:{folder}"})
-    preset, _ = training._for_few_images(preset, given=set(), data_dir=None)
+    preset, _ = training.for_few_images(preset)
     model, batches, _ = training.prepare(preset)
     batch = preset.training.batch_size
 

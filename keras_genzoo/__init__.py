@@ -173,8 +173,8 @@ def __dir__() -> list[str]:
 
 # Module of each class that a `.keras` file may name; a test compares it with the classes that register themselves.
 _SERIALIZABLE = {
-    "Autoencoder": "models.autoencoder",
     "Affine": "layers",
+    "Autoencoder": "models.autoencoder",
     "BentMap": "layers",
     "BlurredDownsampling": "layers",
     "Classifier": "models.classifier",

@@ -18,6 +18,7 @@ from keras_genzoo.typing import PathLike, Spec
 # Words of a metric's name that people write in capitals.
 _LABELS = {"pca": "PCA", "nll": "NLL", "elbo": "ELBO", "kl": "KL", "psnr": "PSNR", "ssim": "SSIM"}
 _RESULTS = Path("benchmarks", "results")  # folder of a checkout with the benchmarks' numbers
+_PICTURES = 5000  # pictures in an epoch of the table of recipes
 
 
 def metrics_table(preset: Preset) -> str:
@@ -294,11 +295,11 @@ def recipes_table(results: dict[str, Any]) -> str:
     """What the recipes for a folder of pictures cost in Markdown, from a file of benchmarks/recipes.py."""
     rows = results["rows"]
     lines = [
-        "| recipe | parameters | on | pictures per second | epoch of 5,000 pictures | memory |",
+        f"| recipe | parameters | on | pictures per second | epoch of {_PICTURES:,} pictures | memory |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        minutes = 5000 / row["images_per_second"] / 60
+        minutes = _PICTURES / row["images_per_second"] / 60
         memory = f"{row['gigabytes']:.1f} GB"
         if row["gpu_gigabytes"] is not None:
             memory += f", GPU {row['gpu_gigabytes']:.1f} GB"

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def train(
         if "training.epochs" in (updates or {}):
             raise ZooError("`training.epochs` is given twice: by its own argument, and among the updates (--set)")
         plan = family_hooks.in_epochs(plan, epochs)
-    plan, said = _for_few_images(plan, given=set(updates or {}), data_dir=data_dir)
+    plan, said = for_few_images(plan, given=set(updates or {}), data_dir=data_dir)
     callbacks = keras.tree.flatten(callbacks)
     _check(plan, validation, callbacks, patience)
     out = Path(out).expanduser().resolve()
@@ -411,10 +411,21 @@ def _with_options(plan, updates, *, seed, batch_size, learning_rate):
     return presets.updated(plan, given) if given else plan
 
 
-def _for_few_images(plan, *, given, data_dir):
-    """The preset as it is for the number of its training images, and lines that say what was changed.
+def for_few_images(
+    plan: Preset, *, given: Collection[str] = (), data_dir: str | Path | None = None
+) -> tuple[Preset, list[str]]:
+    """A preset as `train` takes it for the number of its training images, by its `few_images`.
 
-    What the user has set by its path stays.
+    Args:
+        plan: A `presets.Preset`.
+        given: Paths of the keys that the user has set, which stay.
+        data_dir: Folder of data sets, see `data.load`.
+
+    Returns:
+        `(preset, lines)`; the lines say what was changed.
+
+    Raises:
+        ZooError, MissingDataError: As of `data.load`.
     """
     if not plan.few_images:
         return plan, []

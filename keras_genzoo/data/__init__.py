@@ -74,6 +74,8 @@ _FACTORS = {  # data set -> function of what its images were made from
 _IN_PART = {  # data set of which some images are bundled -> function that tells whether they stand for a split
     "people": f"{_HERE}.people:is_bundled_part",
     "pictures": f"{_HERE}.pictures:is_bundled_part",
+    "rendered_faces_a": f"{_HERE}.rendered:is_bundled_part",
+    "rendered_faces_b": f"{_HERE}.rendered:is_bundled_part",
 }
 
 
@@ -237,17 +239,18 @@ def stream(
     if targets is not None and augment:
         raise ZooError("`augment` would change what the targets say of an image; leave it out")
     names = (name,) if isinstance(name, str) else tuple(name)
-    sets, n_images = [], 0
+    seeds = [seed if paired else seed + i for i in range(len(names))]
+    sets, counts = [], []
     for i, one in enumerate(names):
         images, classes = _checked_arrays(
             one, "train", binarize, labels, seed, data_dir, image_shape, resize, ground, cache
         )
-        if paired and sets and len(images) != n_images:
-            raise ZooError(f"Pairs are of as many images: {names[0]} has {n_images}, and {one} has {len(images)}")
-        n_images, draw = len(images), 0 if paired else i
+        counts.append(len(images))
+        if paired and counts[i] != counts[0]:
+            raise ZooError(f"Pairs are of as many images: {names[0]} has {counts[0]}, and {one} has {counts[i]}")
         beside = targets[i] if targets is not None else classes if labels else None
         chosen = streamed_rows(
-            one, len(images), labels=classes, seed=seed, validation_seed=seed + draw, n_held_out=n_held_out,
+            one, len(images), labels=classes, seed=seed, validation_seed=seeds[i], n_held_out=n_held_out,
             validation=validation, is_validating=is_validating,
         )  # fmt: skip
         if len(chosen) < len(images):
@@ -265,7 +268,7 @@ def stream(
             batch_size=batch_size,
             binarize=binarize,
             shuffle=True,
-            seed=seed if paired else seed + i,
+            seed=seeds[i],
             drop_remainder=True,
             n_batches=fewest // batch_size,
             augment=() if is_validating else augment,
@@ -434,7 +437,7 @@ def summary(
     )
     parts = [f"{len(images):,} images to train with"]
     parts.append("no classes" if labels is None else f"{len(np.unique(labels)):,} classes")
-    if _source(name).__module__ == f"{_HERE}.tfds":
+    if _is_of_tfds(name):
         from keras_genzoo.data import tfds
 
         own = tfds.own_shape(name, data_directory(data_dir))
@@ -479,7 +482,7 @@ def class_names(
         from keras_genzoo.data import pictures
 
         return pictures.class_names()
-    if name in SOURCES or any(key.endswith(":") and name.startswith(key) for key in SOURCES):
+    if not _is_of_tfds(name):
         return None
     from keras_genzoo.data import tfds
 
@@ -577,6 +580,11 @@ def to_unit(images: np.ndarray) -> np.ndarray:
     """Images of `arrays` as float32 in [0, 1]; those that are not uint8 have this form already."""
     images = np.asarray(images)  # of files, too, where memory holds them
     return images.astype("float32") / 255 if images.dtype == "uint8" else images
+
+
+def _is_of_tfds(name):
+    """Whether a data set is none of the package's and of nobody's who has registered one."""
+    return name not in SOURCES and not any(key.endswith(":") and name.startswith(key) for key in SOURCES)
 
 
 def _source(name):

@@ -41,7 +41,7 @@ def arrays(
         MissingDataError: The file is not here, and the split is "train".
     """
     shape = tuple(image_shape) if image_shape else None
-    if split == "test" and not is_whole(data_dir):
+    if is_bundled_part(split, data_dir=data_dir):
         warnings.warn(
             f"The rendered faces are the {N_BUNDLED} bundled test pairs, not all {_N_TEST}; {_cure(data_dir)}",
             stacklevel=3,
@@ -66,18 +66,27 @@ def marks(
         same pose.
 
     Raises:
-        ZooError: No such split.
+        ZooError: No such split, or a damaged file.
         MissingDataError: The file is not here, and the split is "train".
     """
-    with np.load(_file(name, split, data_dir)) as stored:
-        key = f"{split}_{PEOPLE[name]}"
-        landmarks, pose = (stored[f"{key}_{mark}"].astype("float32") for mark in ("landmarks68", "pose"))
+    key, path = f"{split}_{PEOPLE[name]}", _file(name, split, data_dir)
+    landmarks, pose = (array.astype("float32") for array in packed.beside(path, f"{key}_landmarks68", f"{key}_pose"))
     scale = np.array([image_shape[1], image_shape[0]], "float32") / _SIDE
     return (landmarks + 0.5) * scale - 0.5, np.degrees(pose)
 
 
-def is_whole(data_dir: str | None) -> bool:
-    """Whether the file of all images is in the folder of data sets; without it there are the bundled pairs alone."""
+def is_bundled_part(split: str, *, data_dir: str | None) -> bool:
+    """Whether `arrays` gives the bundled pairs of a split alone.
+
+    Args:
+        split: "train" or "test".
+        data_dir: Folder of data sets; None: there is none.
+    """
+    return split == "test" and not _is_here(data_dir)
+
+
+def _is_here(data_dir):
+    """Whether the file of all images is in the folder of data sets."""
     return data_dir is not None and Path(data_dir, _FILE).is_file()
 
 
@@ -85,7 +94,7 @@ def _file(name, split, data_dir):
     """The file of the rendered people, or of the bundled part of them, if the split is one of its."""
     if split not in ("train", "test"):
         raise ZooError(f"{name} has the splits train, test. Received: {split!r}")
-    if is_whole(data_dir):
+    if _is_here(data_dir):
         return str(Path(data_dir, _FILE))
     if split == "train":
         raise MissingDataError(

@@ -35,7 +35,7 @@ def swaps(model: Any, test: Test) -> list[dict[str, Any]]:
         return _styles(model, test, names)
     if set(names) - set(rendered.PEOPLE):
         return _own_faces(model, test, names)
-    if not rendered.is_whole(data.data_directory(test.data_dir)):
+    if test.split == evaluation.BUNDLED_PART:
         return _swaps_of_bundled(model, test, names)
     person_a, person_b = (_person(name, model, test) for name in names)
     with working("fitting a classifier of the two people", verbose=test.verbose):
@@ -54,7 +54,7 @@ def _headline(test, rows, *, over=", over the face"):
 
 
 def _swaps_of_bundled(model, test, names):
-    """The rows of the bundled pairs, which say so: swaps and their sources against the truth."""
+    """The rows of the bundled pairs, whose number they say: swaps and their sources against the truth."""
     faces = [data.to_unit(zoo.arrays(model, "test", name=name, data_dir=test.data_dir)[0]) for name in names]
     faces_a, faces_b = (images[: len(test.pixels)] for images in faces)
     rows = []
@@ -64,10 +64,7 @@ def _swaps_of_bundled(model, test, names):
         ways = {"": ("the swap", model.swap(source, to=to)), "_of_source": ("the source itself", source)}
         rows += _distances(test, to, ways, truth, face_region(points, model.image_shape))
     said = f"over {len(faces_a)} bundled pairs"
-    return [
-        {**row, "split": evaluation.BUNDLED_PART, "protocol": f"{row['protocol']}; {said}"}
-        for row in (_headline(test, rows), *rows)
-    ]
+    return [{**row, "protocol": f"{row['protocol']}; {said}"} for row in (_headline(test, rows), *rows)]
 
 
 def _distances(test, to, ways, truth, region):
