@@ -10,8 +10,7 @@ from pathlib import Path
 import setuptools
 
 KEPT = {  # presets whose weights the small wheel has: the judges, and one of each kind
-    "ae_mnist", "cgan_mnist", "classifier_fashion_mnist", "classifier_mnist", "dcgan_mnist", "denoising_mnist",
-    "vae2d_mnist", "vae_mnist",
+    "ae_mnist", "cgan_mnist", "classifier_fashion_mnist", "classifier_mnist", "classifier_pictures", "vae_mnist",
 }  # fmt: skip
 WEIGHTS = "model.weights.h5"
 
